@@ -1,0 +1,102 @@
+"""Claims: advisory leases on steps, so that two workers seldom do the same work.
+
+Losing a claim costs double work, never a wrong result: publishing is what decides. A claim is taken over when its
+lease has run out, or at once when its process is dead on this machine. There is nothing to unlock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from layover.files import write_json
+
+LEASE_SECONDS = 60.0
+BEAT_SECONDS = 5.0
+FIELDS = {"id": str, "host": str, "pid": int, "expires": float, "progress": dict}
+
+
+class Claim:
+    """A lease on one step, renewed by a heartbeat until it is released. Use as a context manager."""
+
+    def __init__(self, path: Path, progress: Callable[[], dict[str, Any]], beat: float = BEAT_SECONDS) -> None:
+        self._path, self._progress, self._beat = path, progress, beat
+        self._owner = {
+            "id": uuid.uuid4().hex,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "born": _born(os.getpid()),
+        }
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def take(self) -> bool:
+        """Try to take the claim; False where somebody alive holds it."""
+        holder = read_claim(self._path)
+        if holder is not None and alive(holder):
+            return False
+        self._write()
+        # two takers may both have seen a dead claim: the last write stands, and the other one yields
+        holder = read_claim(self._path)
+        return holder is not None and holder["id"] == self._owner["id"]
+
+    def __enter__(self) -> Claim:
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+        holder = read_claim(self._path)
+        if holder is not None and holder["id"] == self._owner["id"]:
+            self._path.unlink(missing_ok=True)
+
+    def _keep(self) -> None:
+        while not self._stop.wait(self._beat):
+            try:
+                self._write()
+            except OSError:
+                continue  # a full disk stops the step itself; a missed beat only risks double work
+
+    def _write(self) -> None:
+        write_json(self._path, {**self._owner, "expires": time.time() + LEASE_SECONDS, "progress": self._progress()})
+
+
+def read_claim(path: Path) -> dict[str, Any] | None:
+    """A claim's content; None where there is none or it is unreadable."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content if {name: type(content[name]) for name in FIELDS} == FIELDS else None
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
+def alive(claim: dict[str, Any]) -> bool:
+    """Whether a claim's holder may still be at work: its lease runs, and its process lives if it is on this machine."""
+    if claim["expires"] < time.time():
+        return False
+    return claim["host"] != socket.gethostname() or _born(claim["pid"]) == claim["born"]
+
+
+def _born(pid: int) -> str | None:
+    """When a process started, in the kernel's ticks, so that a reused process id is not taken for its predecessor."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return None if state == "Z" else fields[18]  # a zombie was killed and does nothing more
+    except OSError:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except OSError:
+            return "unknown"
+        return "unknown"

@@ -1,0 +1,237 @@
+"""Store: a directory in which a step's folder exists if and only if the step is finished.
+
+    layover.json                      the scheme of the store
+    steps/<key>/                      a finished step, published by one rename
+        step.json observations.jsonl predictions.parquet curve.jsonl provenance.json log.txt weights/
+    work/<key>.<attempt>/             one attempt; it stays, with log.txt and error.txt, where it failed
+    work/<key>.resume/                the last checkpoint of a step that is not finished
+    claims/<key>.json                 who works on a step, with a lease; advisory, nothing to unlock
+    studies/<name>.json               the cells of the studies run here: which step answers which question
+
+Anything here can be looked at with ls and cat, and repaired with rm: a lost claim or checkpoint costs work, never a
+wrong result. JSON, JSON Lines, Parquet and safetensors only; no pickle is read or written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from layover import identity
+from layover.errors import Problem, StoreError
+from layover.files import read_json, read_jsonl, sync, write_json
+from layover.metrics import Predictions
+from layover.step import Step, from_json, key_of, to_json
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+PROBE_BYTES = 1 << 20
+FOLDERS = ("steps", "work", "claims", "studies")
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store's directory. Opening checks the scheme and creates what is missing."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path | str, create: bool = True) -> Store:
+        """The store at `root`; raises StoreError where it is newer than this layover or cannot be written."""
+        store = cls(Path(root))
+        if not store._marker.exists():
+            if not create:
+                raise StoreError(
+                    Problem(str(root), "is not a layover store", "name one with --store, or run a study first")
+                )
+            if store.root.exists() and (not store.root.is_dir() or store._holds_other_files()):
+                raise StoreError(
+                    Problem(
+                        str(root), "exists and is not a layover store", "name an empty or new directory with --store"
+                    )
+                )
+            with store.writing():
+                store._make_folders()
+                write_json(store._marker, {"scheme": identity.SCHEME})
+        try:
+            scheme = int(read_json(store._marker)["scheme"])
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise StoreError(
+                Problem(str(store._marker), f"cannot be read: {error}", "restore it from another store")
+            ) from None
+        if scheme > identity.SCHEME:
+            message = f"was written by a newer layover (scheme {scheme}; this one reads up to {identity.SCHEME})"
+            hint = "upgrade with pip install --upgrade layover, or name another store with --store"
+            raise StoreError(Problem(str(root), message, hint))
+        with store.writing():
+            store._make_folders()  # one that was removed by hand costs what was in it, nothing else
+        return store
+
+    def _make_folders(self) -> None:
+        for folder in FOLDERS:
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+
+    def _holds_other_files(self) -> bool:
+        """Whether there is anything that making a store does not leave, here or while another process is at it."""
+        return any(p.name not in FOLDERS and not p.name.startswith(".layover.json.") for p in self.root.iterdir())
+
+    @property
+    def _marker(self) -> Path:
+        return self.root / "layover.json"
+
+    def check_writable(self, need: int = 0) -> None:
+        """Raise StoreError, before any work, where the disk is read-only or holds fewer than `need` more bytes."""
+        with self.writing():
+            probe = self.root / "work" / f"probe.{uuid.uuid4().hex[:8]}"
+            probe.parent.mkdir(exist_ok=True)
+            try:
+                probe.write_bytes(os.urandom(PROBE_BYTES))
+            finally:
+                probe.unlink(missing_ok=True)
+        free = shutil.disk_usage(self.root).free
+        if free < need:
+            raise StoreError(
+                Problem(str(self.root), f"has {free / 1e9:.2f} GB free; this study needs about {need / 1e9:.2f} GB",
+                        "free some space, name another disk with --store, or run `layover store gc`")
+            )  # fmt: skip
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn a full or read-only disk into a StoreError; finished steps are not touched by it."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (*NO_ROOM, errno.EACCES, errno.EPERM):
+                raise
+            reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "cannot be written"
+            raise StoreError(
+                Problem(str(self.root), f"{reason} ({os.strerror(error.errno)})",
+                        "free some space or name another store with --store, then run the same command again: "
+                        "finished steps are kept")
+            ) from error  # fmt: skip
+
+    # finished steps
+
+    def folder(self, key: str) -> Path:
+        """Where a finished step is; it exists if and only if the step is finished."""
+        return self.root / "steps" / key
+
+    def finished(self, key: str) -> bool:
+        """Whether a step is finished."""
+        return self.folder(key).is_dir()
+
+    def holds(self, key: str, with_weights: bool) -> bool:
+        """Whether a step is finished, and has its weights where they are asked for."""
+        return self.finished(key) and not (with_weights and self.weights(key) is None)
+
+    def finished_keys(self) -> list[str]:
+        """The keys of all finished steps."""
+        return sorted(entry.name for entry in os.scandir(self.root / "steps") if entry.is_dir())
+
+    def weights(self, key: str) -> Path | None:
+        """The weights folder of a finished step; None where they were dropped or never kept."""
+        path = self.folder(key) / "weights"
+        return path if path.is_dir() else None
+
+    def step(self, key: str) -> Step:
+        """The step in a finished folder."""
+        return from_json(self.read(key, "step.json"))
+
+    def read(self, key: str, name: str) -> Any:
+        """One JSON or JSON Lines file of a finished step; raises StoreError where it is damaged."""
+        path = self.folder(key) / name
+        try:
+            return read_jsonl(path) if name.endswith(".jsonl") else read_json(path)
+        except (OSError, ValueError) as error:
+            hint = f"check the store with `layover store verify --store {self.root}`"
+            raise StoreError(Problem(str(path), f"cannot be read: {error}", hint)) from None
+
+    def predictions(self, key: str) -> Predictions | None:
+        """The validation predictions of a finished step; None where it has none."""
+        path = self.folder(key) / "predictions.parquet"
+        if not path.is_file():
+            return None
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(path, columns=["row", "gold", "predicted"])
+        columns = [table.column(name).to_numpy() for name in ("row", "gold", "predicted")]
+        n_classes = int((table.schema.metadata or {}).get(b"n_classes", b"0"))
+        return Predictions(columns[0].astype(np.int64), columns[1], columns[2], n_classes)
+
+    # attempts
+
+    def attempt(self, key: str) -> Path:
+        """A new directory of this attempt's own."""
+        path = self.root / "work" / f"{key}.{uuid.uuid4().hex[:8]}"
+        path.mkdir(parents=True)
+        return path
+
+    def resume_folder(self, key: str) -> Path:
+        """Where the checkpoint of an unfinished step is kept."""
+        return self.root / "work" / f"{key}.resume"
+
+    def publish(self, step: Step, attempt: Path) -> bool:
+        """Make an attempt the finished step by one rename. False where another attempt was first: that one stands.
+
+        Files and names are on disk before the rename. An attempt that redid a finished step for its weights hands
+        over the weights alone, since the first published numbers are the result.
+        """
+        key = key_of(step)
+        write_json(attempt / "step.json", to_json(step))
+        for path in attempt.rglob("*"):
+            sync(path)
+        sync(attempt)
+        first = self._rename(attempt, self.folder(key))
+        if not first and (attempt / "weights").is_dir():
+            self._rename(attempt / "weights", self.folder(key) / "weights")
+        sync(self.root / "steps")
+        self.discard(key)
+        return first
+
+    def discard(self, key: str) -> None:
+        """Remove what attempts at a finished step left behind."""
+        for path in (self.root / "work").glob(f"{key}.*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    @staticmethod
+    def _rename(source: Path, target: Path) -> bool:
+        try:
+            source.rename(target)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return False
+            raise
+        return True
+
+    def failure(self, key: str) -> str:
+        """The last line of the error that the newest failed attempt ended with; empty where none failed."""
+        errors = sorted((self.root / "work").glob(f"{key}.*/error.txt"), key=lambda path: path.stat().st_mtime)
+        lines = errors[-1].read_text(encoding="utf-8").strip().splitlines() if errors else []
+        return lines[-1] if lines else ""
+
+    # studies
+
+    def record_study(self, name: str, content: Mapping[str, Any]) -> None:
+        """Remember which steps answer which question, for queries and for what may be collected."""
+        with self.writing():
+            write_json(self.root / "studies" / f"{name}.json", content)
+
+    def studies(self) -> dict[str, Any]:
+        """The studies run in this store, by name."""
+        return {path.stem: self._read_study(path) for path in sorted((self.root / "studies").glob("*.json"))}
+
+    @staticmethod
+    def _read_study(path: Path) -> Any:
+        try:
+            return read_json(path)
+        except (OSError, ValueError) as error:
+            hint = "remove it: the next run of its study writes it again"
+            raise StoreError(Problem(str(path), f"cannot be read: {error}", hint)) from None

@@ -1,0 +1,218 @@
+"""Load: find a task's data, read and check all of it, and divide it into train, selection and validation.
+
+Subsets are drawn by position alone, from a random order that depends on the number of rows and a name:
+the same rows on every machine, and a smaller subset is part of a larger one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from layover import files as content
+from layover.errors import Problem, TaskError, raise_all
+from layover.tasks import readers
+from layover.tasks.hub import hub_rows
+from layover.tasks.readers import SPLITS, layout
+from layover.tasks.task import Example, FieldError, Task
+
+T = TypeVar("T")
+
+SHOWN_PROBLEMS = 20
+OWN_VALIDATION = 0.2  # share of train that stands in where a user's task has no validation file
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a task's data is. The digest is identity; the files are not, and there are none for Hub data."""
+
+    digest: str
+    files: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The examples of a task as a step uses them.
+
+    `n_train_total` and `n_validation_total` count the rows before any limit; where a user's task has no
+    validation file they are counted after a part of train became validation.
+    """
+
+    train: tuple[Example, ...]
+    selection: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    n_train_total: int
+    n_validation_total: int
+
+
+def locate(task: Task, data: Sequence[Path], files: Mapping[str, Path] | None = None) -> Source:
+    """Find a task's data: the user's own files, a generator, the data directories in order, then the Hub.
+
+    Raises TaskError where a directory does not exist, a folder has one split only, or there is no data.
+    """
+    missing = [Problem(str(path), "the data directory does not exist") for path in data if not path.is_dir()]
+    raise_all(TaskError, missing)
+    if files:
+        return _source(_checked(task, files))
+    if task.generate:
+        return Source(f"generated:{task.name}@{task.version}", {})
+    for folder in (folder for directory in data for folder in _folders(directory, task.name)):
+        if found := _splits_in(task, folder):
+            return _source(found)
+    if task.hub:
+        config = f"/{task.hub.config}" if task.hub.config else ""
+        return Source(f"hub:{task.hub.repo}{config}@{task.hub.revision}", {})
+    looked = f"it is in none of {', '.join(map(str, data))}" if data else "no data directory was given"
+    message = f"its data was not found: {looked}, and it is not on the Hub"
+    raise TaskError(Problem(f"task {task.name!r}", message, f"pass --data DIR with {layout(task)}"))
+
+
+def read(task: Task, source: Source, split: str) -> list[Example]:
+    """All examples of a split; raises one TaskError that lists what is wrong with its rows."""
+    examples: list[Example] = []
+    problems: list[Problem] = []
+    for index, (place, row) in enumerate(_rows(task, source, split)):
+        if isinstance(row, Problem):
+            problems.append(row)
+            continue
+        try:
+            examples.append(task.example(index, row))
+        except FieldError as error:
+            problems.append(Problem(place, str(error), error.hint))
+    raise_all(TaskError, shortened(problems))
+    if not examples:
+        raise TaskError(Problem(f"task {task.name!r}", f"its {split} split has no rows"))
+    return examples
+
+
+def shortened(problems: Sequence[Problem]) -> list[Problem]:
+    """The first problems and how many more there are."""
+    more = len(problems) - SHOWN_PROBLEMS
+    return [*problems[:SHOWN_PROBLEMS], *([Problem("", f"and {more:,} more")] if more > 0 else [])]
+
+
+def load(
+    task: Task,
+    source: Source,
+    *,
+    selection: Literal["holdout", "validation"],
+    holdout: float,
+    limit_train: int | None = None,
+    limit_validation: int | None = None,
+) -> TaskData:
+    """Read a task and divide it.
+
+    Train is limited first. Then, with `selection="holdout"`, the share `holdout` of it becomes the selection
+    set; with "validation" the validation set serves as both.
+    """
+    train = read(task, source, "train")
+    if source.files and "validation" not in source.files:
+        train, validation = split_holdout(train, OWN_VALIDATION, len(task.labels), "own validation")
+    else:
+        validation = read(task, source, "validation")
+    n_train, n_validation = len(train), len(validation)
+    train, validation = limit(train, limit_train), limit(validation, limit_validation)
+    if selection == "validation":
+        return TaskData(tuple(train), tuple(validation), tuple(validation), n_train, n_validation)
+    train, selected = split_holdout(train, holdout, len(task.labels))
+    return TaskData(tuple(train), tuple(selected), tuple(validation), n_train, n_validation)
+
+
+def limit(examples: Sequence[T], n: int | None, salt: str = "limit") -> list[T]:
+    """A random subset of `n` examples in their order; that of 10 is part of that of 20."""
+    if n is None or n >= len(examples):
+        return list(examples)
+    if n < 1:
+        raise TaskError(f"a limit of {n} leaves no examples: give 1 or more")
+    return [examples[i] for i in sorted(_order(len(examples), salt)[:n])]
+
+
+def split_holdout(
+    examples: Sequence[T], share: float, n_classes: int = 1, salt: str = "holdout"
+) -> tuple[list[T], list[T]]:
+    """Carve a random `share` out of examples: (the rest, the share), both in their order.
+
+    The share has at least one example, and one per class where it can, and never more than half.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"a share is between 0 and 1, not {share}")
+    if len(examples) < 2:
+        raise TaskError(f"{len(examples)} training example cannot be divided: at least 2 are needed to hold one out")
+    size = min(max(int(share * len(examples) + 0.5), n_classes, 1), len(examples) // 2)
+    held = set(_order(len(examples), salt)[:size])
+    rest = [example for i, example in enumerate(examples) if i not in held]
+    return rest, [examples[i] for i in sorted(held)]
+
+
+def _order(n: int, salt: str) -> list[int]:
+    """A random order of n positions. Python promises to keep what random() yields for a seed, and no more."""
+    seed = int.from_bytes(hashlib.sha256(f"layover:{salt}:{n}".encode()).digest())
+    draw = random.Random(seed)
+    keys = [draw.random() for _ in range(n)]
+    return sorted(range(n), key=keys.__getitem__)
+
+
+def _rows(task: Task, source: Source, split: str) -> Iterable[tuple[str, Any]]:
+    """(place, row or problem) from wherever the source points."""
+    if source.files:
+        path = source.files[split]
+        return ((readers.place(path, line), row) for line, row in readers.rows(path))
+    if task.generate:
+        made = task.generate()[split]
+        return ((f"task {task.name!r}, {split} row {i}", row) for i, row in enumerate(made, 1))
+    return hub_rows(task, split)
+
+
+def _source(found: Mapping[str, Path]) -> Source:
+    """The source of files: its digest is that of their content."""
+    try:
+        parts = "".join(f"{split} {content.digest(found[split])}\n" for split in SPLITS if split in found)
+    except OSError as error:
+        raise TaskError(Problem(str(error.filename), f"cannot be read: {error.strerror}")) from error
+    return Source(f"sha256:{hashlib.sha256(parts.encode('ascii')).hexdigest()}", dict(found))
+
+
+def _folders(directory: Path, name: str) -> Iterator[Path]:
+    """The folders that may hold a task: in the directory, then one level down."""
+    yield directory / name
+    for child in sorted(directory.iterdir()):
+        if child.is_dir() and not child.name.startswith("."):
+            yield child / name
+
+
+def _splits_in(task: Task, folder: Path) -> dict[str, Path]:
+    """The two splits in a folder, or nothing; raises TaskError where only one is there."""
+    candidates = {split: [folder / (split + ending) for ending in readers.KINDS] for split in SPLITS}
+    found = {split: next((p for p in paths if p.is_file()), None) for split, paths in candidates.items()}
+    absent = [split for split, path in found.items() if path is None]
+    if len(absent) == 1:
+        there = ", ".join(sorted(path.name for path in folder.iterdir()))
+        message = f"the {absent[0]} split is missing; the folder holds: {there}"
+        raise TaskError(Problem(str(folder), message, f"needed: {layout(task)}"))
+    return {split: path for split, path in found.items() if path is not None}
+
+
+def _checked(task: Task, files: Mapping[str, Path]) -> dict[str, Path]:
+    """A user's own files, where they exist and can be read."""
+    place = f"task {task.name!r}"
+    problems = [Problem(place, "has no train file")] if "train" not in files else []
+    for split, path in files.items():
+        if split not in SPLITS:
+            problems.append(Problem(place, f"there is no split called {split!r}", f"splits: {', '.join(SPLITS)}"))
+        elif problem := file_problem(f"{place}, {split}", path):
+            problems.append(problem)
+    raise_all(TaskError, problems)
+    return dict(files)
+
+
+def file_problem(place: str, path: Path) -> Problem | None:
+    """What keeps a data file from being read, if anything."""
+    if not path.is_file():
+        return Problem(place, f"the file does not exist: {path}")
+    if readers.kind(path) is None:
+        return Problem(place, f"files of this kind are not read: {path}", f"kinds: {', '.join(readers.KINDS)}")
+    return None

@@ -1,0 +1,231 @@
+"""Run: run_step(step, store, places) does one step; it is the only function that a worker knows."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from layover import identity
+from layover.claims import Claim
+from layover.errors import Problem, StepError, StoreError, TaskError
+from layover.files import digest, write_json, write_jsonl, write_text
+from layover.metrics import get_metric
+from layover.step import Choose, Places, Recipe, Step, TaskRef, Train, key_of
+from layover.store import NO_ROOM, Store
+from layover.tasks import TASKS, Task
+from layover.tasks.load import TaskData, load, locate
+from layover.tasks.own import from_declaration
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt at a step ended: "finished", "claimed" (somebody else is at it) or "failed" with its error."""
+
+    key: str
+    status: str
+    seconds: float = 0.0
+    error: str = ""
+
+
+def run_step(step: Step, store: Store, places: Places, keep_weights: bool = False) -> Outcome:
+    """Do one step and publish it; a step that is finished, or that somebody else is doing, is left alone.
+
+    A step that raises keeps its attempt's folder with log and traceback, and is simply not finished. Raises StoreError
+    where the store cannot be written: nothing else could be done either.
+    """
+    key, started = key_of(step), time.monotonic()
+    if store.holds(key, keep_weights):
+        return Outcome(key, "finished")
+    progress: dict[str, Any] = {}
+    with store.writing():
+        claim = Claim(store.root / "claims" / f"{key}.json", lambda: dict(progress))
+        if not claim.take():
+            return Outcome(key, "claimed")
+        attempt = store.attempt(key)
+    with claim, store.writing():
+        try:
+            WORK[type(step)](step, store, places, attempt, keep_weights, progress.update)
+            store.publish(step, attempt)
+        except Exception as error:
+            if isinstance(error, StoreError):
+                raise
+            if (number := _system_error(error)) in NO_ROOM:
+                raise OSError(number, os.strerror(number)) from error
+            if store.holds(key, keep_weights):
+                # somebody else published it meanwhile, and took this attempt's folder away
+                return Outcome(key, "finished", time.monotonic() - started)
+            write_text(attempt / "error.txt", f"{traceback.format_exc()}\n{_last_line(error)}\n")
+            return Outcome(key, "failed", time.monotonic() - started, _last_line(error))
+    return Outcome(key, "finished", time.monotonic() - started)
+
+
+def task_of(ref: TaskRef) -> Task:
+    """The task that a step names; raises TaskError where this installation has another version of it."""
+    if ref.declaration is not None:
+        return from_declaration(ref.name, {**ref.declaration, "metrics": [ref.select_by]})
+    task = TASKS.get(ref.name, error=TaskError)
+    if task.version != ref.version:
+        message = f"the step was planned with version {ref.version}, this installation has version {task.version}"
+        raise TaskError(Problem(ref.name, message, "install the same layover on both machines"))
+    return task
+
+
+def data_of(ref: TaskRef, places: Places, selects: bool = True) -> TaskData:
+    """The examples that a step uses; raises TaskError where the data found is not the data planned.
+
+    A recipe that never looks at a selection set (`selects` false) trains on all rows.
+    """
+    task = task_of(ref)
+    source = locate(task, places.data, places.files.get(ref.name))
+    if source.digest != ref.data:
+        message = f"the data found here ({source.digest[:19]}) is not the data planned ({ref.data[:19]})"
+        raise TaskError(Problem(ref.name, message, "name the right directory with --data"))
+    data = load(
+        task,
+        source,
+        limit_train=ref.limit_train,
+        limit_validation=ref.limit_validation,
+        selection=ref.selection if selects else "validation",
+        holdout=ref.holdout,
+    )
+    return data if selects else replace(data, selection=())
+
+
+def _choose(step: Choose, store: Store, places: Places, attempt: Path, keep: bool, report: Callable[..., None]) -> None:
+    """Write the swept fields of the best cell: highest selection score among the runs that did not collapse."""
+    tried = []
+    for key in step.of:
+        recipe = store.read(key, "step.json")["step"]["recipe"]
+        scores = [row for row in store.read(key, "observations.jsonl") if row["split"] == "selection"]
+        if not scores:
+            raise StepError(f"step {key} has no selection score: a sweep needs checkpoint = 'best' or a patience")
+        fields = {name: recipe[name] for name in step.fields}
+        tried.append({"key": key, "recipe": fields, "score": scores[0]["value"], "status": scores[0]["status"]})
+    best = max(tried, key=lambda cell: (cell["status"] == "ok", cell["score"]))  # max keeps the first of equals
+    write_json(attempt / "choice.json", {"chosen": best["recipe"], "key": best["key"], "tried": tried})
+    write_jsonl(attempt / "observations.jsonl", [])
+    write_json(attempt / "provenance.json", {**provenance_now(), "seconds": 0.0})
+
+
+def _train(step: Train, store: Store, places: Places, attempt: Path, keep: bool, report: Callable[..., None]) -> None:
+    """Train, predict the validation set, and write what is known about the run."""
+    from layover.train import work  # torch is imported here, on the worker, and nowhere above
+
+    started, cpu = time.monotonic(), time.process_time()
+    recipe = recipe_of(step, store)
+    task, data = task_of(step.task), data_of(step.task, places, recipe.selects)
+    start = store.weights(step.start) if step.start else None
+    if step.start and start is None:
+        raise StepError(f"the weights of step {step.start}, from which this one starts, are not in the store")
+    location = places.encoders.get(step.encoder)
+    if location is None:
+        raise StepError(f"no place is known for encoder {step.encoder}")
+    result = work.train(
+        task, data, recipe, step.seed, location, start, places, store.resume_folder(key_of(step)), report
+    )
+    work.write_predictions(attempt / "predictions.parquet", task, result)
+    write_jsonl(attempt / "observations.jsonl", _scores(task, step.task.select_by, result))
+    write_jsonl(attempt / "curve.jsonl", result.state.curve)
+    if keep:
+        work.write_weights(attempt / "weights", task, result)
+    counts = {"train": len(data.train), "selection": len(data.selection), "validation": len(data.validation)}
+    facts = {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - started, 3),
+        "cpu_seconds": round(time.process_time() - cpu, 3),
+        "examples": counts,
+        "available": {"train": data.n_train_total, "validation": data.n_validation_total},
+        "truncated": result.truncated,
+        "max_length": result.max_length,
+        "tokens": result.state.tokens,
+        "steps": result.state.step,
+        "best_step": result.state.best_step,
+        "stopped": result.state.stopped,
+        "majority": result.majority,
+        "recipe": recipe.__dict__,
+        "device": result.device,
+        "threads": result.threads,
+        "micro_tokens": result.micro_tokens,
+    }
+    write_json(attempt / "provenance.json", {**provenance_now(), **facts})
+    write_text(attempt / "log.txt", "".join(f"{line}\n" for line in _log(facts, result.state.curve)))
+
+
+WORK: dict[type, Callable[..., None]] = {Train: _train, Choose: _choose}
+
+
+def recipe_of(step: Train, store: Store) -> Recipe:
+    """The recipe that a step trains with: its own, with the swept fields as its sweep chose them."""
+    if step.recipe_from is None:
+        return step.recipe
+    chosen = store.read(step.recipe_from, "choice.json")["chosen"]
+    return Recipe(**{**step.recipe.__dict__, **chosen})
+
+
+def _scores(task: Task, select_by: str, result: Any) -> list[dict[str, Any]]:
+    """The rows of a step's observations: every metric of its task on validation, and its selection score."""
+    status = f"degenerate: {result.collapsed}" if result.collapsed else "ok"
+    rows = [
+        {
+            "split": "validation",
+            "metric": name,
+            "value": get_metric(name).score(result.gold, result.predicted, result.n_classes),
+            "primary": name == task.primary,
+            "status": status,
+        }
+        for name in task.metrics
+    ]
+    if result.state.best_score is not None:
+        score = {"split": "selection", "metric": select_by, "value": result.state.best_score}
+        rows.append({**score, "primary": False, "status": status})
+    return rows
+
+
+def provenance_now() -> dict[str, Any]:
+    """Library versions, the code that trains, and the kind of machine: recorded with every attempt."""
+    packages = ("layover", "torch", "transformers", "tokenizers", "numpy")
+    return {
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+        "source": source_fingerprint(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except ModuleNotFoundError:  # PackageNotFoundError: run from a source tree
+        return "source"
+
+
+def source_fingerprint() -> str:
+    """A digest of the code that trains: recorded, so that drift can be shown; nothing re-runs because of it."""
+    files = sorted((Path(__file__).parent / "train").glob("*.py"))
+    return identity.key("source", {file.name: digest(file) for file in files})
+
+
+def _log(facts: Mapping[str, Any], curve: list[dict[str, Any]]) -> list[str]:
+    head = [f"{name}: {value}" for name, value in facts.items() if name != "recipe"]
+    return head + [", ".join(f"{name} {value}" for name, value in point.items()) for point in curve]
+
+
+def _system_error(error: BaseException) -> int:
+    """The number of the system's error behind another, 0 where there is none. safetensors has it in its words only."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = re.search(r"\(os error (\d+)\)", str(error)) if type(error).__name__ == "SafetensorError" else None
+    return int(found[1]) if found else 0
+
+
+def _last_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"

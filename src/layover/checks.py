@@ -1,0 +1,136 @@
+"""Checks: names in a study that nothing answers to, and tables that nothing uses.
+
+They look at the words as they were written and skip whatever has the wrong shape, which the models report: so all
+problems of a file are told at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ValidationError, create_model
+
+from layover import encoders
+from layover.errors import Problem, UserError, did_you_mean
+from layover.schema import Table, problem_of
+from layover.strategies import STRATEGIES, Strategy
+from layover.tasks import TASKS
+from layover.tasks.own import own_task
+
+ROLES = ("source", "target", "probing")
+
+
+def check_names(words: Mapping[str, Any]) -> list[Problem]:
+    """Names that nothing answers to, and tables that nothing uses. Skips whatever has the wrong shape."""
+    problems: list[Problem] = []
+    own = _tables(words, "task")
+    for name, table in own.items():
+        try:
+            own_task(name, table, f"task.{name}")
+        except UserError as error:
+            problems.extend(error.problems)
+    strategies = _tables(words, "strategies")
+    used: list[str] = []
+    for role in ("target", "probing"):
+        listed = _strings(_tables(words, "tasks", values=object).get(role))
+        problems += _unknown_tasks(f"tasks.{role}", listed, own)
+        used += listed
+    for name, table in strategies.items():
+        problems += strategy_of(name, table)[1]
+        sources = _strings(table.get("sources"))
+        problems += _unknown_tasks(f"strategies.{name}.sources", sources, own)
+        if isinstance(table.get("sources"), (list, tuple)) and (not sources or len(set(sources)) < len(sources)):
+            fault = "names a value twice" if sources else "is empty"
+            problems.append(Problem(f"strategies.{name}.sources", f"{fault}: {sources}", "name each source once"))
+        used += sources
+    roles = [role for role in ROLES if role == "source" or _strings(_tables(words, "tasks", values=object).get(role))]
+    if not any(_strings(table.get("sources")) for table in strategies.values()):
+        roles.remove("source")
+    problems += _unused("recipe", words, used, roles) + _unused("limit", words, used, roles)
+    problems += [
+        Problem(f"task.{n}", "is used by nothing", "name it under [tasks] or as a source") for n in own if n not in used
+    ]
+    return problems + _check_contrasts(words, strategies)
+
+
+def _check_contrasts(words: Mapping[str, Any], strategies: Mapping[str, Any]) -> list[Problem]:
+    contrasts, problems = words.get("contrast"), []
+    for index, contrast in enumerate(contrasts if isinstance(contrasts, list) else []):
+        named = contrast if isinstance(contrast, Mapping) else {}
+        for word in ("of", "against"):
+            names = _strings(named.get(word)) or ([named[word]] if isinstance(named.get(word), str) else [])
+            problems += [
+                Problem(
+                    f"contrast[{index}].{word}",
+                    f"{name!r} is not a strategy of this study",
+                    did_you_mean(name, strategies),
+                )
+                for name in names
+                if name not in strategies
+            ]
+    return problems
+
+
+def _unknown_tasks(place: str, names: list[str], own: Mapping[str, Any]) -> list[Problem]:
+    known = [*TASKS.names(), *own]
+    return [
+        Problem(f"{place}[{index}]", f"there is no task called {name!r}", did_you_mean(name, known))
+        for index, name in enumerate(names)
+        if name not in known
+    ]
+
+
+def _unused(table: str, words: Mapping[str, Any], used: list[str], roles: list[str]) -> list[Problem]:
+    """Overrides for tasks and roles that the study does not have."""
+    problems = []
+    for kind, known in (("task", sorted(set(used))), ("role", roles)):
+        named = _tables(words.get(table), kind) if isinstance(words.get(table), Mapping) else {}
+        problems += [
+            Problem(f"{table}.{kind}.{name}", f"no {kind} {name!r} is in this study", did_you_mean(name, known))
+            for name in named
+            if name not in known
+        ]
+    return problems
+
+
+def _tables(words: Any, name: str, values: type = Mapping) -> dict[str, Any]:
+    table = words.get(name)
+    if isinstance(table, BaseModel):
+        table = table.model_dump(exclude_unset=True)
+    return {k: v for k, v in table.items() if isinstance(v, values)} if isinstance(table, Mapping) else {}
+
+
+def strategy_of(name: str, table: Mapping[str, Any]) -> tuple[Strategy | None, list[Problem]]:
+    """A strategy from its table, and what is wrong with the table."""
+    place, words = f"strategies.{name}", dict(table)
+    kind = words.pop("kind", None)
+    if not isinstance(kind, str) or kind not in STRATEGIES:
+        hint = did_you_mean(str(kind), STRATEGIES.names())
+        return None, [Problem(f"{place}.kind", f"{kind!r} is not a kind of strategy" if kind else "is missing", hint)]
+    cls = STRATEGIES.get(kind)
+    model = create_model(kind, __base__=Table, **_dataclass_fields(cls))
+    try:
+        # a TOML array becomes the tuple that a frozen strategy holds
+        values = model(**{k: tuple(v) if isinstance(v, list) else v for k, v in words.items()})
+    except ValidationError as error:
+        return None, [problem_of(item, model, tuple(place.split("."))) for item in error.errors()]
+    return cls(**{field: getattr(values, field) for field in model.model_fields}), []
+
+
+def _dataclass_fields(cls: Any) -> dict[str, Any]:
+    hints = get_type_hints(cls)
+    missing = dataclasses.MISSING
+    return {f.name: (hints[f.name], ... if f.default is missing else f.default) for f in dataclasses.fields(cls)}
+
+
+def misspelt_encoders(words: Mapping[str, Any], base: Path) -> list[Problem]:
+    """Encoder names that are nearly an alias: said with a file's other problems, though a plan would find them too."""
+    names = enumerate(_strings(words.get("encoders")))
+    return [Problem(f"encoders[{i}]", *told) for i, name in names if (told := encoders.misspelt(name, base))]
+
+
+def _strings(value: Any) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, (list, tuple)) else []

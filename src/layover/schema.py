@@ -1,0 +1,48 @@
+"""Schema of a study file: strict models, and pydantic's errors in our words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from layover.errors import Problem, did_you_mean
+
+
+class Table(BaseModel):
+    """A table of a study file: strict types, no unknown keys, never changed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+
+    def words(self) -> dict[str, Any]:
+        """The keys that were written, with their values."""
+        return self.model_dump(exclude_unset=True, by_alias=True)
+
+
+def problem_of(item: Any, model: type[Table], prefix: tuple[str, ...] = ()) -> Problem:
+    """One of pydantic's errors about a table of `model`, which stands at `prefix`, in our words."""
+    location = prefix + tuple(item["loc"])
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if item["type"] == "extra_forbidden":
+        known = keys_at(model, tuple(item["loc"])[:-1])
+        return Problem(place, "is not a key of a study", did_you_mean(str(location[-1]), known))
+    if item["type"] == "missing":
+        return Problem(place, "is missing")
+    message = item["msg"].removeprefix("Value error, ")
+    return Problem(place, f"{item['input']!r:.80}: {message[0].lower()}{message[1:]}")
+
+
+def keys_at(table: type[Table], location: tuple[Any, ...]) -> list[str]:
+    """The keys that a table may have at a location in it."""
+    model: Any = table
+    for part in location:
+        if isinstance(part, int) or not isinstance(model, type) or part not in _aliased(model):
+            continue  # an index, or a free name such as a task's
+        kind = _aliased(model)[part].annotation
+        inner = [a for a in getattr(kind, "__args__", (kind,)) if isinstance(a, type) and issubclass(a, Table)]
+        model = inner[0] if inner else model
+    return list(_aliased(model))
+
+
+def _aliased(model: Any) -> dict[str, Any]:
+    return {field.alias or name: field for name, field in model.model_fields.items()}

@@ -1,0 +1,204 @@
+"""Study: what a study file says, checked in full before anything is planned.
+
+`Study(...)` takes the same words in Python as the file has in TOML. Every problem is reported at once, each with
+its path, value, choices and a did-you-mean. Unknown and unused keys are errors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import Field, ValidationError, create_model, field_validator
+
+from layover.checks import check_names, misspelt_encoders, strategy_of
+from layover.errors import Problem, StudyError, UserError, did_you_mean, raise_all
+from layover.schema import Table, problem_of
+from layover.step import Recipe
+from layover.strategies import Strategy
+from layover.tasks import Task
+from layover.tasks.own import own_task
+
+PRESETS = Path(__file__).parent / "studies"
+SCHEMA = 1
+
+
+def _recipe_fields(wrap: bool) -> dict[str, Any]:
+    """Recipe's fields as optional pydantic fields with their bounds; each a non-empty list of values if `wrap`."""
+    hints, fields = get_type_hints(Recipe), {}
+    for field in dataclasses.fields(Recipe):
+        kind = Annotated[hints[field.name], Field(**field.metadata)] if field.metadata else hints[field.name]
+        fields[field.name] = (Annotated[list[kind], Field(min_length=1)], []) if wrap else (kind, field.default)
+    return fields
+
+
+class LimitWords(Table):
+    """How many rows to use at most: `train` for training and selection together, `validation` for scoring."""
+
+    train: Annotated[int, Field(ge=4)] | None = None
+    validation: Annotated[int, Field(ge=4)] | None = None
+
+
+class Limit(LimitWords):
+    """The `[limit]` table, with tables per role and per task that override it."""
+
+    role: dict[str, LimitWords] = Field(default_factory=dict)
+    task: dict[str, LimitWords] = Field(default_factory=dict)
+
+
+RecipeWords = create_model("RecipeWords", __base__=Table, **_recipe_fields(wrap=False))
+SweepWords = create_model("SweepWords", __base__=Table, **_recipe_fields(wrap=True))
+
+
+class RecipeTable(RecipeWords):  # type: ignore[valid-type, misc]
+    """The `[recipe]` table, with tables per role and per task that override it."""
+
+    role: dict[str, RecipeWords] = Field(default_factory=dict)  # type: ignore[valid-type]
+    task: dict[str, RecipeWords] = Field(default_factory=dict)  # type: ignore[valid-type]
+
+
+class Sweep(SweepWords):  # type: ignore[valid-type, misc]
+    """The `[sweep]` table: values of recipe fields, tried per task from the plain encoder with one seed of its own."""
+
+    seed: int = 0
+
+    def grid(self) -> dict[str, list[Any]]:
+        """The swept fields and their values, in the file's order."""
+        return {name: values for name, values in self.words().items() if name != "seed"}
+
+
+class Tasks(Table):
+    """The `[tasks]` table: which tasks are targets, and which are probing tasks."""
+
+    target: Annotated[list[str], Field(min_length=1)]
+    probing: list[str] = Field(default_factory=list)
+
+    @field_validator("target", "probing")
+    @classmethod
+    def _no_repeats(cls, values: list[str]) -> list[str]:
+        return _once(values)
+
+
+class ContrastWords(Table):
+    """A `[[contrast]]`: the strategies to judge, what against, and how p-values are corrected."""
+
+    of: Annotated[list[str], Field(min_length=1)]
+    against: str
+    correct: Literal["holm", "bh", "none"] = "holm"
+
+
+class Placement(Table):
+    """The `[placement]` table: where steps run and what they may use. Never part of any key."""
+
+    executor: Literal["local"] = "local"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, Field(ge=0)] = 0
+    micro_tokens: Annotated[int, Field(ge=0)] = 0
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
+
+
+class Study(Table):
+    """Encoders x strategies x tasks x seeds, with recipes, sweeps, limits and the contrasts to judge."""
+
+    schema_version: Annotated[int, Field(alias="schema", ge=1, le=SCHEMA)] = SCHEMA
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+    encoders: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+    tasks: Tasks
+    strategies: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    recipe: RecipeTable = RecipeTable()
+    sweep: Sweep | None = None
+    limit: Limit = Limit()
+    selection: Literal["holdout", "validation"] = "holdout"
+    holdout: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+    contrast: list[ContrastWords] = Field(default_factory=list)
+    placement: Placement = Placement()
+    task: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    def __init__(self, **words: Any) -> None:
+        problems: list[Problem] = []
+        try:
+            super().__init__(**words)
+        except ValidationError as error:
+            problems = [problem_of(item, Study) for item in error.errors()]
+        raise_all(StudyError, problems + check_names(words))
+
+    @field_validator("encoders", "seeds")
+    @classmethod
+    def _no_repeats(cls, values: list[Any]) -> list[Any]:
+        return _once(values)
+
+    def strategy_objects(self) -> dict[str, Strategy]:
+        """The strategies by name, built from their tables."""
+        return {name: strategy_of(name, table)[0] for name, table in self.strategies.items()}  # type: ignore[misc]
+
+    def own_tasks(self) -> dict[str, Task]:
+        """The user's own tasks by name, from the `[task.*]` tables."""
+        return {name: own_task(name, table, f"task.{name}") for name, table in self.task.items()}
+
+    def recipe_for(self, task: str, role: str) -> Recipe:
+        """The recipe of a task in its role: `[recipe]`, overridden by `[recipe.role.*]`, then by `[recipe.task.*]`."""
+        return Recipe(**_layers(self.recipe, task, role))
+
+    def limit_for(self, task: str, role: str) -> dict[str, int | None]:
+        """The row limits of a task in its role, layered like recipes."""
+        return {"train": None, "validation": None, **_layers(self.limit, task, role)}
+
+    def changed(self, **words: Any) -> Study:
+        """The same study with some top-level words replaced."""
+        return Study(**{**self.words(), **words})
+
+
+def load_study(name: str | Path) -> tuple[Study, Path]:
+    """The study in a file, or the preset of that name, and the folder that its paths are relative to.
+
+    Raises StudyError with every problem, each prefixed with the file's name.
+    """
+    path = Path(name)
+    if not path.exists() and (PRESETS / f"{name}.toml").is_file():
+        path = PRESETS / f"{name}.toml"
+    try:
+        words = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = did_you_mean(str(name), presets())
+        raise StudyError(Problem(str(name), "there is no such study file, and no preset of this name", near)) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        hint = "strings need quotes, and lists need brackets: docs/tutorial.md shows a whole study"
+        raise StudyError(Problem(str(path), f"is not a TOML file: {error}", hint)) from None
+    try:
+        return Study(**_absolute(words, path.parent)), path.parent
+    except UserError as error:
+        problems = [*error.problems, *misspelt_encoders(words, path.parent)]
+        raise type(error)(*(dataclasses.replace(p, place=f"{path}: {p.place}") for p in problems)) from None
+
+
+def presets() -> list[str]:
+    """The names of the studies that layover ships."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def _absolute(words: dict[str, Any], base: Path) -> dict[str, Any]:
+    """`words` with the files of own tasks relative to the study file, not to the current folder."""
+    tables = words.get("task")
+    if not isinstance(tables, dict):
+        return words
+    for table in tables.values():
+        for split in ("train", "validation"):
+            if isinstance(table, dict) and isinstance(table.get(split), str):
+                table[split] = str(base / table[split])
+    return words
+
+
+def _layers(table: Any, task: str, role: str) -> dict[str, Any]:
+    base = {name: value for name, value in table.words().items() if name not in ("role", "task")}
+    for override in (table.role.get(role), table.task.get(task)):
+        base |= override.words() if override else {}
+    return base
+
+
+def _once(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"names a value twice: {values}")  # a cell that is there twice would count twice
+    return values

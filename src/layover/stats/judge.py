@@ -1,0 +1,108 @@
+"""Judge: p-values corrected over a family of comparisons, and a verdict in one word on each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from layover.errors import ObservationsError, Problem, did_you_mean
+from layover.stats.paired import Cell, Comparison, Correction, Verdict
+from layover.stats.resample import RESAMPLES, Basis, Effect, effect, mean_draws
+
+LEVEL = 0.05
+MOST_RESAMPLES = 50_000
+
+
+def judge(family: Sequence[Comparison], correct: Correction) -> list[Cell]:
+    """The cells of one family of comparisons, with p-values corrected over it."""
+    effects = sharpen([comparison.effect() for comparison in family], [comparison.effect for comparison in family])
+    adjusted = adjust([one.p for one in effects], correct)
+    return [_cell(*found) for found in zip(family, effects, adjusted, strict=True)]
+
+
+def sharpen(effects: Sequence[Effect], again: Sequence[Callable[[int], Effect]]) -> list[Effect]:
+    """The effects, with more resamples for those whose p is at the floor that few resamples set.
+
+    With 2,000 resamples no p is under 0.001, and no Holm-corrected p of a family of 50 under 0.05.
+    """
+    tests = sum(one.p is not None for one in effects)
+    floor = 2 / (RESAMPLES + 1)
+    if tests * floor <= LEVEL / 2:
+        return list(effects)
+    resamples = min(MOST_RESAMPLES, 100 * tests)
+    return [
+        redraw(resamples) if one.p is not None and one.p <= 2 * floor else one
+        for one, redraw in zip(effects, again, strict=True)
+    ]
+
+
+def adjust(p_values: Sequence[float | None], correct: Correction) -> list[float | None]:
+    """p-values corrected over their family (Holm 1979, or Benjamini & Hochberg 1995); None stays None."""
+    tested = [p for p in p_values if p is not None]
+    if correct == "none" or not tested:
+        return list(p_values)
+    from statsmodels.stats.multitest import multipletests
+
+    if correct not in ("holm", "bh"):
+        hint = did_you_mean(correct, ["holm", "bh", "none"])
+        raise ObservationsError(Problem("correct", f"there is no correction called {correct!r}", hint))
+    corrected = iter(np.asarray(multipletests(tested, method="holm" if correct == "holm" else "fdr_bh")[1]).tolist())
+    return [None if p is None else float(next(corrected)) for p in p_values]
+
+
+def _cell(comparison: Comparison, found: Effect, adjusted: float | None) -> Cell:
+    complete = comparison.complete
+    degenerate = sum(pair.degenerate for pair in complete)
+    return Cell(
+        encoder=comparison.encoder,
+        strategy=comparison.strategy,
+        source=comparison.source,
+        target=comparison.target,
+        role=comparison.role,
+        metric=comparison.metric,
+        delta=found.delta,
+        low=found.low,
+        high=found.high,
+        p=found.p,
+        p_adjusted=adjusted,
+        n=len(complete),
+        degenerate=degenerate,
+        verdict=verdict(found.delta, adjusted, collapsed=2 * degenerate > len(complete)),
+        basis=found.basis,
+        pairs=comparison.pairs,
+    )
+
+
+def verdict(delta: float | None, p_adjusted: float | None, collapsed: bool = False) -> Verdict:
+    """One word for an effect; "untested" where one pair of runs without predictions gives no interval."""
+    if delta is None:
+        return "missing"
+    if collapsed:
+        return "collapse"
+    if p_adjusted is None:
+        return "untested"
+    if p_adjusted >= LEVEL:
+        return "within noise"
+    return "helps" if delta > 0 else "hurts"
+
+
+def mean_effect(family: Iterable[Comparison], resamples: int = RESAMPLES) -> Effect:
+    """The mean over tasks of the difference, each task weighing the same.
+
+    Runs of one seed share their intermediate run, so seeds are drawn jointly where all tasks have the same ones.
+    """
+    usable = sorted((one for one in family if one.complete), key=lambda one: one.target)
+    if not usable:
+        return effect(None, None, "none")
+    delta = float(np.mean([one.deltas.mean() for one in usable]))
+    bases = {one.basis for one in usable}
+    if "none" in bases:
+        return effect(delta, None, "none")
+    drawn = [one.differences(resamples) for one in usable]
+    basis: Basis = usable[0].basis if len(bases) == 1 else "seeds"
+    if len({tuple(pair.seed for pair in one.complete) for one in usable}) == 1:
+        joint = np.mean([one.deltas for one in usable], axis=0)
+        return effect(delta, mean_draws(np.mean(drawn, axis=0), joint, usable[0].seeds), basis)
+    apart = [mean_draws(one_drawn, one.deltas, one.seeds) for one_drawn, one in zip(drawn, usable, strict=True)]
+    return effect(delta, np.mean(apart, axis=0), basis)

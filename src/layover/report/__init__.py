@@ -1,0 +1,1 @@
+"""Report: a page computed from observations and contrasts alone."""

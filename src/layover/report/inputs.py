@@ -1,0 +1,164 @@
+"""Inputs: what the report is computed from, gathered from a plan and its store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from layover import observations
+from layover.explain import decide
+from layover.plan import Plan
+from layover.report.build import ReportInputs
+from layover.stats.contrast import Contrast, contrast
+from layover.stats.transfer import Transfer, transfer
+from layover.step import Recipe, Train
+from layover.store import Store
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from layover.stats.paired import Lookup
+
+KEPT_PREDICTIONS = 512  # of some 10,000 rows at most: 120 MB
+
+
+def inputs_of(plan: Plan, store: Store) -> ReportInputs:
+    """Everything that the report shows, whatever part of the study is finished."""
+    table = observations.frame(observations.collect(plan, store))
+    predictions = lru_cache(KEPT_PREDICTIONS)(store.predictions)  # each direct run is paired with every source
+    runs = [_run(plan, store, decision) for decision in decide(plan, store)]
+    return ReportInputs(
+        study=_study(plan),
+        observations=table,
+        transfer=_transfers(plan, table, predictions),
+        contrasts=_contrasts(plan, table, predictions),
+        runs=runs,
+        provenance=_provenance(plan, store),
+        tasks=[_task(plan, runs, name) for name in plan.tasks],
+        generated=datetime.now(UTC).isoformat(timespec="minutes"),
+    )
+
+
+def _transfers(plan: Plan, table: DataFrame, predictions: Lookup) -> list[Transfer]:
+    """The transfer matrices with all runs, and, where some are degenerate, without those; none without a baseline."""
+    against = plan.baseline()
+    if against is None or len(plan.study.strategies) < 2:
+        return []
+    views = (False, True) if table["status"].str.startswith("degenerate").any() else (False,)
+    return [transfer(table, predictions, against, without_degenerate=without) for without in views]
+
+
+def _contrasts(plan: Plan, table: DataFrame, predictions: Lookup) -> list[Contrast]:
+    """The study's declared contrasts, judged."""
+    return [contrast(table, one.of, one.against, predictions, one.correct) for one in plan.study.contrast]
+
+
+def _study(plan: Plan) -> dict[str, Any]:
+    study = plan.study
+    words = study.words()
+    return {
+        **words,
+        "selection": study.selection,
+        "holdout": study.holdout,
+        "limit": words.get("limit", {}),
+        "recipe": words.get("recipe", {}),
+        "contrasts": words.get("contrast", []),
+        "baseline": plan.baseline(),
+        "defaults": Recipe().__dict__,
+    }
+
+
+def _run(plan: Plan, store: Store, decision: Any) -> dict[str, Any]:
+    """One step as the report shows it."""
+    key, step = decision.key, plan.steps[decision.key]
+    run: dict[str, Any] = {
+        "key": key,
+        "label": decision.label,
+        "kind": decision.kind,
+        "task": step.task.name if isinstance(step, Train) else "",
+        "seed": step.seed if isinstance(step, Train) else None,
+        "start": getattr(step, "start", None) or "",
+        "lineage": _lineage(plan, key),
+        "status": "missing" if decision.action == "run" else decision.action,
+        "error": decision.reason if decision.action in ("failed", "blocked") else "",
+    }
+    if not store.finished(key):
+        return run
+    run["status"] = "ok"
+    facts = store.read(key, "provenance.json")
+    if not isinstance(step, Train):
+        return {**run, "chosen": store.read(key, "choice.json")["chosen"], "seconds": facts["seconds"]}
+    rows = store.read(key, "observations.jsonl")
+    return {
+        **run,
+        "status": rows[0]["status"] if rows else "ok",
+        "recipe": facts["recipe"],
+        "seconds": facts["seconds"],
+        "n_train": facts["examples"]["train"],
+        "n_selection": facts["examples"]["selection"],
+        "n_validation": facts["examples"]["validation"],
+        "available": facts["available"],
+        "truncated": facts["truncated"],
+        "max_length": facts["max_length"],
+        "majority": facts["majority"],
+        "stopped": facts["stopped"],
+        "scores": {f"{row['split']} {row['metric']}": row["value"] for row in rows},
+        "curve": store.read(key, "curve.jsonl"),
+    }
+
+
+def _lineage(plan: Plan, key: str) -> list[str]:
+    """From the plain encoder to this step: its name, then each task trained on."""
+    step = plan.steps[key]
+    if not isinstance(step, Train):
+        return [plan.labels[key]]
+    if step.start:
+        return [*_lineage(plan, step.start), step.task.name]
+    name = next(name for name, encoder in plan.encoders.items() if encoder.identity == step.encoder)
+    return [name, step.task.name]
+
+
+def _task(plan: Plan, runs: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """A task's facts; counts come from its runs, so they are what was really used."""
+    task = plan.tasks[name]
+    seen = [run for run in runs if run["task"] == name and "n_train" in run]
+    majority = seen[0]["majority"] if seen else None
+    return {
+        "name": name,
+        "about": task.about,
+        "source": task.source,
+        "primary": task.primary,
+        "metrics": list(task.metrics),
+        "output": task.output,
+        "labels": list(task.labels),
+        "data": plan.sources[name].digest,
+        "n_train": seen[0]["n_train"] if seen else None,
+        "n_validation": seen[0]["n_validation"] if seen else None,
+        "available": seen[0]["available"] if seen else {},
+        "truncated": seen[0]["truncated"] if seen else {},
+        "majority": None if majority is None else 100 * majority,
+    }
+
+
+def _provenance(plan: Plan, store: Store) -> dict[str, Any]:
+    """What the runs were made with; more than one value of a fact is listed with how often it occurs."""
+    found: dict[str, Counter[str]] = {}
+    for key in plan.steps:
+        if not store.finished(key):
+            continue
+        facts = store.read(key, "provenance.json")
+        named = {**facts["versions"], "machine": facts["machine"], "source of train/": facts["source"]}
+        named |= {name: facts[name] for name in ("device", "threads", "micro_tokens") if name in facts}
+        for name, value in named.items():
+            found.setdefault(name, Counter())[str(value)] += 1
+    facts = {name: _counted(values) for name, values in found.items()}
+    facts |= {f"encoder {name}": encoder.identity for name, encoder in plan.encoders.items()}
+    return facts
+
+
+def _counted(values: Counter[str]) -> str:
+    if len(values) == 1:
+        return next(iter(values))
+    return "; ".join(f"{value} ({count} runs)" for value, count in values.most_common())

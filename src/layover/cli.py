@@ -1,0 +1,355 @@
+"""The layover command.
+
+Exit codes: 0 all done, 1 some steps failed or are blocked, 2 the input is wrong (nothing was run).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from layover import console
+from layover.asked import Asked, DataOption, StoreOption, about_a_study, data_directories, store_directory
+from layover.errors import Problem, StudyError, UserError, did_you_mean
+
+app = typer.Typer(
+    help="Should a pretrained encoder make a stop at another task before yours, which one, and why?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+analyze_app = typer.Typer(
+    help="Conclusions from a table of observations, layover's or anybody's.", no_args_is_help=True
+)
+store_app = typer.Typer(help="Look after a store.", no_args_is_help=True)
+app.add_typer(analyze_app, name="analyze")
+app.add_typer(store_app, name="store")
+
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+INTERRUPTED = 130  # what typer exits with on Ctrl-C
+
+
+@app.command("run")
+@about_a_study
+def run_command(
+    asked: Asked,
+    executor: Annotated[str, typer.Option("--executor", help="Where steps run: local.")] = "",
+) -> None:
+    """Run a study: whatever is not finished, each step once. Kill it and run it again as you like."""
+    if executor not in ("", "local"):
+        raise UserError(
+            Problem("--executor", f"there is no executor called {executor!r}", did_you_mean(executor, ["local"]))
+        )
+    session = asked.session()
+    with console.Progress(session) as progress:
+        summary = session.run(on_event=progress)
+    console.show_summary(summary, dict(session.plan.labels), session.store.root)
+    console.say(f"next: layover report {asked.study}{asked.options()}")
+    if not summary.complete:
+        raise typer.Exit(1)
+
+
+@app.command()
+@about_a_study
+def plan(
+    asked: Asked,
+    as_json: JsonOpt = False,
+) -> None:
+    """What would run, what is reused, why, and about how long."""
+    from layover.explain import decide
+
+    session = asked.session()
+    decisions = decide(session.plan, session.store)
+    if as_json:
+        from layover.cost import estimate
+
+        todo = [decision.key for decision in decisions if decision.action != "reuse"]
+        content = {"study": session.plan.study.name, "requested_trainings": session.plan.requested,
+                   "estimate": estimate(session.plan, session.store, todo).__dict__,
+                   "steps": [decision.__dict__ for decision in decisions]}  # fmt: skip
+        return _print_json(content)
+    return console.show_plan(session, decisions)
+
+
+@app.command()
+@about_a_study
+def explain(
+    asked: Asked,
+    label: Annotated[str, typer.Argument(help="A step's label or key, or a part that only one step has.")],
+) -> None:
+    """Why a step would run or be reused: what differs from the nearest finished step."""
+    from layover.explain import decide, drift, nearest
+
+    session = asked.session()
+    key = session.plan.find(label)
+    decision = next(d for d in decide(session.plan, session.store) if d.key == key)
+    console.say(f"{decision.label}  ({key})\n{decision.action}: {decision.reason}")
+    if decision.action == "reuse":
+        changes = drift(session.store, key)
+        console.say(
+            "since it ran, nothing has changed"
+            if not changes
+            else "since it ran, these have changed (nothing re-runs):"
+        )
+        return console.show_differences(changes) if changes else None
+    found = nearest(session.plan, session.store, key)
+    if found is None:
+        return console.say("no finished step of its kind is in the store")
+    console.say(f"nearest finished step: {session.plan.labels.get(found[0], found[0])}, which differs in")
+    return console.show_differences(found[1])
+
+
+@app.command()
+@about_a_study
+def status(asked: Asked, as_json: JsonOpt = False) -> None:
+    """Finished, running, failed (with the error) and blocked steps."""
+    from layover.explain import decide
+
+    session = asked.session()
+    decisions = decide(session.plan, session.store)
+    if as_json:
+        return _print_json([decision.__dict__ for decision in decisions])
+    words = {"reuse": "finished", "run": "to run"}
+    for action in ("reuse", "running", "run", "failed", "blocked"):
+        found = [decision for decision in decisions if decision.action == action]
+        console.say(f"{len(found):5} {words.get(action, action)}")
+        if action in ("running", "failed", "blocked"):
+            for decision in found:
+                at = decision.progress or {}
+                steps = f"  (step {at['step']} of {at['steps']})" if at else ""
+                console.say(f"      {decision.label}: {decision.reason}{steps}")
+    return None
+
+
+@app.command()
+@about_a_study
+def report(
+    asked: Asked,
+    out: Annotated[Path | None, typer.Option("--out", help="Default: <name of the study>.html here.")] = None,
+    tables: Annotated[Path | None, typer.Option("--tables", help="Also write CSV and LaTeX tables here.")] = None,
+    figures: Annotated[Path | None, typer.Option("--figures", help="Also write SVG, PNG and PDF figures here.")] = None,
+) -> None:
+    """One self-contained HTML page with everything that was found."""
+    session = asked.session()
+    with _writing_to(out or Path()):
+        path = session.report(out or Path(f"{session.plan.study.name}.html"))
+        console.say(f"report: {path.resolve()}")
+        if tables or figures:
+            from layover.report.build import write_figures, write_tables
+            from layover.report.inputs import inputs_of
+
+            inputs = inputs_of(session.plan, session.store)
+            for write, folder in ((write_tables, tables), (write_figures, figures)):
+                if folder:
+                    write(inputs, folder)
+                    console.say(f"written: {folder.resolve()}")
+
+
+@app.command()
+@about_a_study
+def observations(
+    asked: Asked,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A .csv or .parquet file. Default: CSV to standard output.")
+    ] = None,
+) -> None:
+    """The study's observations, one row per cell, seed and metric."""
+    from layover.observations import collect, frame, write
+
+    session = asked.session()
+    rows = collect(session.plan, session.store)
+    if out is None:
+        sys.stdout.write(frame(rows).to_csv(index=False, float_format="%.6g"))
+    else:
+        with _writing_to(out):
+            write(rows, out)
+        console.say(f"{len(rows)} observations: {out.resolve()}")
+
+
+@analyze_app.command("transfer")
+def analyze_transfer(
+    table: Annotated[Path, typer.Option("--observations", help="A CSV or Parquet file of observations.")],
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Pair by example with the predictions in this store.")
+    ] = None,
+    against: Annotated[str, typer.Option("--against", help="The baseline strategy.")] = "direct",
+    strategy: Annotated[
+        str | None, typer.Option("--strategy", help="The strategy to judge, where there are several.")
+    ] = None,
+    encoder: Annotated[str | None, typer.Option("--encoder", help="The encoder, where there are several.")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="Default: each task's primary metric.")] = None,
+    correct: Annotated[Literal["holm", "bh", "none"], typer.Option("--correct", help="Of p-values.")] = "holm",
+    without_degenerate: Annotated[bool, typer.Option("--without-degenerate", help="Leave collapsed runs out.")] = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """The transfer matrix: delta to the baseline with 95% intervals."""
+    from layover.stats.table import read_table
+    from layover.stats.transfer import transfer
+    from layover.store import Store
+
+    predictions = Store.open(store, create=False).predictions if store else None
+    found = transfer(read_table(table), predictions, against=against, metric=metric, correct=correct,
+                     without_degenerate=without_degenerate)  # fmt: skip
+    if as_json:
+        return _print_json(found.to_json(encoder, strategy))
+    for matrix in found.matrices:
+        if encoder not in (None, matrix.encoder) or strategy not in (None, matrix.strategy):
+            continue
+        console.say(f"{matrix.encoder} · {matrix.strategy} against {against}, in points")
+        console.show_matrix(matrix)
+    return None
+
+
+@app.command()
+def tasks(
+    name: Annotated[str | None, typer.Argument(help="One task, in full.")] = None,
+    data: DataOption = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """The tasks that can be named in a study."""
+    from layover.listing import describe_task, list_tasks
+
+    if name is not None:
+        facts = describe_task(name, data_directories(data))
+        return _print_json(facts) if as_json else console.show_table(("", name), list(facts.items()))
+    found = list_tasks(data_directories(data))
+    if as_json:
+        return _print_json(found)
+    return console.show_table(
+        ("name", "format", "output", "primary", "data", "about"), [tuple(row.values()) for row in found]
+    )
+
+
+@app.command()
+def studies(as_json: JsonOpt = False) -> None:
+    """The studies that come with layover."""
+    from layover.study import load_study, presets
+
+    found = [(name, load_study(name)[0]) for name in presets()]
+    if as_json:
+        return _print_json({name: study.words() for name, study in found})
+    rows = [(n, len(s.strategies), len(s.tasks.target) + len(s.tasks.probing), len(s.seeds)) for n, s in found]
+    return console.show_table(
+        ("name", "strategies", "targets", "seeds"), rows, right=("strategies", "targets", "seeds")
+    )
+
+
+@app.command()
+def strategies(as_json: JsonOpt = False) -> None:
+    """The strategies that a study can use, and their settings."""
+    from layover.listing import list_strategies
+
+    found = list_strategies()
+    if as_json:
+        return _print_json(found)
+    return console.show_table(("kind", "settings", "what it does"), [tuple(row.values()) for row in found])
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="SQL over the views steps, scores, cells and observations.")],
+    store: StoreOption = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Ask the whole store in SQL (DuckDB)."""
+    from layover.query import ask
+    from layover.store import Store
+
+    columns, rows = ask(Store.open(store_directory(store), create=False), sql)
+    if as_json:
+        return _print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    return console.show_table(columns, rows)
+
+
+@store_app.command("ls")
+def store_ls(store: StoreOption = None, as_json: JsonOpt = False) -> None:
+    """The finished steps of a store."""
+    from layover.store import Store
+    from layover.upkeep import listing
+
+    found = listing(Store.open(store_directory(store), create=False))
+    if as_json:
+        return _print_json(found)
+    return console.show_table(
+        ("key", "kind", "label", "MB", "weights"), [tuple(row.values()) for row in found], right=("MB",)
+    )
+
+
+@store_app.command("verify")
+def store_verify(store: StoreOption = None) -> None:
+    """Read every file of every finished step and check that its key is right; exit code 1 where something is wrong."""
+    from layover.store import Store
+    from layover.upkeep import verify
+
+    opened = Store.open(store_directory(store), create=False)
+    wrong = verify(opened)
+    for problem in wrong:
+        console.say(f"{problem.place}: {problem.message}")
+    console.say(f"{len(opened.finished_keys())} finished steps, {len(wrong)} problems")
+    if wrong:
+        raise typer.Exit(1)
+
+
+@store_app.command("gc")
+def store_gc(store: StoreOption = None, dry_run: Annotated[bool, typer.Option("--dry-run")] = False) -> None:
+    """Drop weights that no recorded study still starts from, and what dead attempts left behind. Scores stay."""
+    from layover.store import Store
+    from layover.upkeep import collect_garbage
+
+    dropped = collect_garbage(Store.open(store_directory(store), create=False), dry_run)
+    for path, size in dropped:
+        console.say(f"{'would drop' if dry_run else 'dropped'} {path}  {size / 1e6:.1f} MB")
+    console.say(f"{sum(size for _, size in dropped) / 1e6:.1f} MB in {len(dropped)} folders")
+
+
+@app.command()
+def doctor(store: StoreOption = None, as_json: JsonOpt = False) -> None:
+    """What this machine has, and what to do about what it lacks."""
+    from layover.doctor import examine
+
+    found = examine(store_directory(store))
+    if as_json:
+        return _print_json([finding.__dict__ for finding in found])
+    console.show_table(("", "", "found", "advice"), [(f.topic, f.state, f.text, f.advice) for f in found])
+    if any(finding.state == "missing" for finding in found):
+        raise typer.Exit(1)
+    return None
+
+
+def main() -> None:
+    """Run the command; user errors are shown without a traceback and end with exit code 2."""
+    try:
+        app()  # exits by itself: 2 where the command line is wrong, and with the code of typer.Exit
+    except UserError as error:
+        console.show_error(error)
+        sys.exit(2)
+    except SystemExit as done:
+        if done.code == INTERRUPTED:
+            console.say("stopped; run the same command again to go on")
+        raise
+
+
+@contextmanager
+def _writing_to(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StudyError(
+            Problem(str(path), f"cannot be written: {error.strerror}", "name another file with --out")
+        ) from error
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+if __name__ == "__main__":
+    main()

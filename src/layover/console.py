@@ -1,0 +1,162 @@
+"""Console: everything that prints. Progress bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from layover import cost
+from layover.errors import UserError
+
+if TYPE_CHECKING:
+    from layover.execute import Summary
+    from layover.explain import Decision, Difference
+    from layover.run import Outcome
+    from layover.session import Session
+    from layover.stats.transfer import Matrix
+
+OUT = Console(highlight=False, soft_wrap=True)
+ERROR = Console(stderr=True, highlight=False, soft_wrap=True)
+SHOWN = 40  # steps of a plan; --json has them all
+WORD = {"run": "bold", "reuse": "green", "running": "cyan", "failed": "red", "blocked": "yellow"}
+
+
+def say(text: str = "") -> None:
+    """Print one line as it is."""
+    OUT.print(escape(text))
+
+
+def show_error(error: UserError) -> None:
+    """Print what is wrong with the input, one problem after the other, without a traceback."""
+    for problem in error.problems:
+        place = f"[bold]{escape(problem.place)}[/bold]: " if problem.place else ""
+        ERROR.print(f"[red]error[/red] {place}{escape(problem.message)}")
+        if problem.hint:
+            ERROR.print(f"      [dim]{escape(problem.hint)}[/dim]")
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
+    """Print a table; the columns named in `right` are aligned there."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(item)) for item in row))
+    Console(highlight=False, width=OUT.width if OUT.is_terminal else 160).print(table)
+
+
+def show_plan(session: Session, decisions: Sequence[Decision]) -> None:
+    """Print what would run, what is reused, why, and about how long."""
+    study, counts = session.plan.study, Counter(decision.action for decision in decisions)
+    todo = [decision.key for decision in decisions if decision.action != "reuse"]
+    sizes = f"{len(study.encoders)} encoder(s), {len(study.strategies)} strategies, {len(session.plan.tasks)} tasks"
+    say(f"study {study.name}: {sizes}, {len(study.seeds)} seed(s), {len(session.plan.scores)} cells")
+    trainings = sum(decision.kind == "train" for decision in decisions)
+    say(f"{len(decisions)} steps, {trainings} of them trainings: sharing saves {session.plan.requested - trainings} of "
+        f"{session.plan.requested}; {', '.join(f'{n} {word}' for word, n in counts.items())}")  # fmt: skip
+    say(estimate_line(session, todo))
+    for decision in decisions[:SHOWN]:
+        style = WORD[decision.action]
+        OUT.print(
+            f"  [{style}]{decision.action:8}[/{style}] {escape(decision.label)}  [dim]{escape(decision.reason)}[/dim]"
+        )
+    if len(decisions) > SHOWN:
+        say(f"  ... and {len(decisions) - SHOWN} more (layover plan --json lists all)")
+
+
+def estimate_line(session: Session, todo: Sequence[str]) -> str:
+    """About how long the steps in `todo` take, in words."""
+    if not todo:
+        return "nothing to run: every step is finished"
+    found = cost.estimate(session.plan, session.store, todo)
+    if not found.similar:
+        return "no estimate of the time yet: nothing similar has finished in this store"
+    more = f", without {found.unknown} steps of a kind not seen yet" if found.unknown else ""
+    return f"about {cost.words(found.seconds)} one after the other (from {found.similar} finished steps{more})"
+
+
+def show_differences(differences: Sequence[Difference]) -> None:
+    """Print the fields in which two steps differ."""
+    rows = [(item.path, item.other, "→", item.this) for item in differences]
+    show_table(("field", "nearest", "", "this"), rows)
+
+
+def show_summary(summary: Summary, labels: dict[str, str], store: Path) -> None:
+    """Print how a run ended."""
+    say(f"{len(summary.finished)} steps run, {len(summary.reused)} reused, {len(summary.failed)} failed, "
+        f"{len(summary.blocked)} blocked; store: {store}")  # fmt: skip
+    for key, error in summary.failed.items():
+        ERROR.print(f"[red]failed[/red] {escape(labels[key])}: {escape(error)}")
+        ERROR.print(f"      [dim]log and traceback: {escape(str(store))}/work/{key}.*/error.txt[/dim]")
+
+
+def show_matrix(matrix: Matrix) -> None:
+    """Print the cells of a transfer matrix."""
+    names = ("source", "target", "role", "delta", "95% interval", "p adjusted", "seeds", "degenerate", "verdict")
+    rows = []
+    for c in matrix.cells.values():
+        interval, adjusted = (
+            f"{points(c.low)} to {points(c.high)}",
+            "" if c.p_adjusted is None else f"{c.p_adjusted:.3f}",
+        )
+        rows.append((c.source, c.target, c.role, points(c.delta), interval, adjusted, c.n, c.degenerate, c.verdict))
+    show_table(names, rows, right=("delta", "p adjusted", "seeds", "degenerate"))
+
+
+def points(value: float | None) -> str:
+    """A difference in points, signed, with one decimal; a dash where it is not known."""
+    return "–" if value is None else f"{value:+.1f}"
+
+
+class Progress:
+    """Shows a run while it goes: the study and the step in hand, with time left. Told of events by the walk."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._labels = session, session.plan.labels
+        self._total, self._done = 0, 0
+        self._bars = None
+
+    def __enter__(self) -> Progress:
+        from layover.execute import needed
+
+        self._total = len(needed(self._session.plan, self._session.store))
+        if OUT.is_terminal:
+            from layover.live import Bars
+
+            self._bars = Bars(self._session, OUT, self._total)
+            self._bars.__enter__()
+        return self
+
+    def __exit__(self, *exit_info: object) -> None:
+        if self._bars:
+            self._bars.__exit__(*exit_info)
+
+    def __call__(self, what: str, key: str, outcome: Outcome | None) -> None:
+        """Take in one event of the walk."""
+        self._done += what in ("finished", "failed", "blocked")
+        if self._bars:
+            self._bars.update(what, key, self._done)
+        if what not in ("finished", "failed", "blocked"):
+            return
+        line = f"[{self._done}/{self._total}] {self._labels[key]}"
+        if what == "finished":
+            line += f"  {self._score(key)}  {cost.words(outcome.seconds if outcome else 0.0)}"
+        else:
+            line += f"  {what}{f': {outcome.error}' if outcome else ''}"
+        say(line)
+
+    def _score(self, key: str) -> str:
+        """The primary score of a finished step, or the choice of a sweep."""
+        store = self._session.store
+        for row in store.read(key, "observations.jsonl"):
+            if row.get("primary"):
+                note = "" if row["status"] == "ok" else f"  ({row['status']})"
+                return f"{row['metric']} {row['value']:.1f}{note}"
+        chosen = store.read(key, "choice.json")["chosen"]
+        return "chose " + " ".join(f"{name}={value}" for name, value in chosen.items())

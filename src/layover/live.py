@@ -1,0 +1,55 @@
+"""Live: the two progress bars of a run on a terminal, the study's and the step's in hand."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from layover.claims import read_claim
+
+if TYPE_CHECKING:
+    from layover.session import Session
+
+REFRESH_SECONDS = 1.0
+
+
+class Bars:
+    """Two bars. The step's own comes from its claim, which any worker on any machine keeps up to date."""
+
+    def __init__(self, session: Session, console: Console, total: int) -> None:
+        self._session = session
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+        )
+        self._study = self._progress.add_task(session.plan.study.name, total=total)
+        self._step = self._progress.add_task("", total=None, visible=False)
+        self._key = ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._poll, daemon=True)
+
+    def __enter__(self) -> Bars:
+        self._progress.__enter__()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._progress.__exit__(None, None, None)
+
+    def update(self, what: str, key: str, done: int) -> None:
+        """Take in one event of the walk."""
+        self._progress.update(self._study, completed=done)
+        if what == "start":
+            self._key = key
+            self._progress.reset(self._step, description=self._session.plan.labels[key], total=None, visible=True)
+
+    def _poll(self) -> None:
+        while not self._stop.wait(REFRESH_SECONDS):
+            claim = read_claim(self._session.store.root / "claims" / f"{self._key}.json")
+            progress = claim["progress"] if claim else {}
+            if progress:
+                self._progress.update(self._step, completed=progress["step"], total=progress["steps"])

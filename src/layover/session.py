@@ -1,0 +1,127 @@
+"""Session: a study with its plan and store, from file to conclusions. What the command and the Python API share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from layover import observations
+from layover.errors import Problem, StudyError, UserError, raise_all
+from layover.execute import Event, Summary, execute, needed
+from layover.executors import Executor
+from layover.executors.local import InProcess
+from layover.plan import Plan, compile_plan
+from layover.run import data_of
+from layover.step import Train, to_json
+from layover.store import Store
+from layover.study import Study, load_study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from layover.stats.transfer import Transfer
+
+SPARE_BYTES = 64 << 20  # predictions, curves and the like, beside weights and the checkpoint
+
+
+@dataclass(frozen=True)
+class Session:
+    """A compiled study and the store that holds its steps."""
+
+    plan: Plan
+    store: Store
+
+    @classmethod
+    def open(
+        cls,
+        study: Study | str | Path,
+        store: str | Path = "layover-store",
+        data: Sequence[str | Path] = (),
+        base: Path | None = None,
+        create: bool = True,
+    ) -> Session:
+        """Compile a study (a `Study`, a file, or a preset's name) against a store.
+
+        `data` are directories of task data; without any, those of the study's last run in this store. Raises UserError
+        with everything that is wrong with the study, its encoders and its tasks.
+        """
+        if not isinstance(study, Study):
+            study, base = load_study(study)
+        opened = Store.open(store, create=create)
+        recorded = opened.studies().get(study.name, {}).get("data", [])
+        directories = [Path(d) for d in (data or recorded)]
+        return cls(compile_plan(study, base, directories), opened)
+
+    def check(self) -> None:
+        """Everything that can be known to be wrong before spending: every row that a step will read, and the disk."""
+        problems, kind = [], UserError
+        todo = needed(self.plan, self.store)
+        steps = [self.plan.steps[key] for key in todo]
+        refs = {step.task.name: step.task for step in steps if isinstance(step, Train)}
+        for ref in refs.values():
+            try:
+                data_of(ref, self.plan.places)
+            except UserError as error:
+                kind, problems = type(error), [*problems, *error.problems]
+        raise_all(kind, problems)
+        largest = max((encoder.bytes for encoder in self.plan.encoders.values()), default=0)
+        kept = len(self.plan.starts() & set(todo))
+        # a checkpoint holds the model, two moments and the best weights so far
+        self.store.check_writable(SPARE_BYTES + (kept + 4) * largest if todo else 0)
+
+    def run(self, executor: Executor | None = None, on_event: Event = lambda *_: None) -> Summary:
+        """Run what is not finished. Safe to kill at any moment and to run again."""
+        self.check()
+        self.store.record_study(self.plan.study.name, self._record())
+        executor = executor or InProcess()
+        try:
+            return execute(self.plan, self.store, executor, on_event)
+        finally:
+            executor.close()
+
+    def observations(self) -> pd.DataFrame:
+        """The study's observations, missing and failed cells included."""
+        return observations.frame(observations.collect(self.plan, self.store))
+
+    def transfer(self, **options: Any) -> Transfer:
+        """The transfer matrices against the study's direct strategy: see `layover.stats.transfer.transfer`."""
+        from layover.stats.transfer import transfer
+
+        against = self.plan.baseline()
+        if against is None:
+            hint = 'add: direct = { kind = "direct" }'
+            raise StudyError(Problem("strategies", "none is direct, so there is nothing to measure against", hint))
+        return transfer(self.observations(), self.store.predictions, **{"against": against, **options})
+
+    def report(self, path: str | Path) -> Path:
+        """Write the study's report as one self-contained HTML page."""
+        from layover.report.build import build
+        from layover.report.inputs import inputs_of
+
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(build(inputs_of(self.plan, self.store)), encoding="utf-8")
+        return path
+
+    def _record(self) -> dict[str, Any]:
+        plan = self.plan
+        return {
+            "study": plan.study.words(),
+            "data": [str(directory.resolve()) for directory in plan.places.data],
+            "labels": dict(plan.labels),
+            "steps": {key: to_json(step) for key, step in plan.steps.items()},
+            "cells": [score.__dict__ for score in plan.scores],
+        }
+
+
+def run(study: Study | str | Path, **options: Any) -> Session:
+    """Run a study and return its session, with observations, transfer matrices and report.
+
+    Takes the options of `Session.open`. Raises UserError where the input is wrong; failed steps are in
+    `session.observations()` with their status.
+    """
+    session = Session.open(study, **options)
+    session.run()
+    return session

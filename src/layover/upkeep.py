@@ -1,0 +1,107 @@
+"""Upkeep of a store: list it, verify it, and collect what is no longer needed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from layover import identity
+from layover.claims import alive, read_claim
+from layover.errors import LayoverError, Problem
+from layover.files import read_jsonl
+from layover.step import Choose, Train, from_json, key_of
+from layover.store import Store
+
+FILES = ("step.json", "observations.jsonl", "provenance.json")
+FILES_OF = {Train.kind: ("predictions.parquet", "curve.jsonl", "log.txt"), Choose.kind: ("choice.json",)}
+
+
+def listing(store: Store) -> list[dict[str, Any]]:
+    """One row per finished step."""
+    labels = {key: label for study in store.studies().values() for key, label in study["labels"].items()}
+    rows = []
+    for key in store.finished_keys():
+        kind = store.read(key, "step.json")["kind"]
+        size = _size(store.folder(key)) / 1e6
+        kept = "kept" if store.weights(key) else ""
+        rows.append({"key": key, "kind": kind, "label": labels.get(key, ""), "MB": f"{size:.1f}", "weights": kept})
+    return rows
+
+
+def verify(store: Store) -> list[Problem]:
+    """What is wrong in the finished steps: a file that cannot be read, or a key that its step does not have."""
+    return [problem for key in store.finished_keys() for problem in _verify_step(store, key)]
+
+
+def collect_garbage(store: Store, dry_run: bool) -> list[tuple[Path, int]]:
+    """Drop weights that no recorded study still needs, and dead attempts; returns what was dropped, with sizes.
+
+    Weights are needed while a recorded study has an unfinished step that starts from them. Scores, predictions and
+    curves are never dropped: a step whose weights are asked for again is trained again.
+    """
+    needed = {step.start for study in store.studies().values() for step in _unfinished_trains(store, study)}
+    dead = [path for key in store.finished_keys() if key not in needed and (path := store.weights(key))]
+    for path in (store.root / "work").iterdir():
+        claim = read_claim(store.root / "claims" / f"{path.name.split('.')[0]}.json")
+        # the checkpoint of an unfinished step is work that can be gone on with
+        if not (claim and alive(claim)) and not (path.name.endswith(".resume") and not store.finished(path.name[:-7])):
+            dead.append(path)
+    found = [(path, _size(path)) for path in dead]
+    if not dry_run:
+        for path, _ in found:
+            path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+    return found
+
+
+def _unfinished_trains(store: Store, study: dict[str, Any]) -> list[Any]:
+    steps = [from_json(content) for key, content in study["steps"].items() if not store.finished(key)]
+    return [step for step in steps if getattr(step, "start", None)]
+
+
+def _verify_step(store: Store, key: str) -> list[Problem]:
+    import pyarrow.parquet as pq
+    from safetensors import safe_open
+
+    def check(path: Path) -> None:
+        if path.suffix == ".json":
+            json.loads(path.read_text(encoding="utf-8"))
+        elif path.suffix == ".jsonl":
+            read_jsonl(path)
+        elif path.suffix == ".parquet":
+            pq.read_table(path)
+        elif path.suffix == ".safetensors":
+            with safe_open(path, framework="np") as file:
+                [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118
+
+    problems = [
+        Problem(str(store.folder(key) / name), "is missing")
+        for name in FILES
+        if not (store.folder(key) / name).is_file()
+    ]
+    for path in sorted(p for p in store.folder(key).rglob("*") if p.is_file()):
+        try:
+            check(path)
+        except Exception as error:  # whatever a reader raises, the file is damaged
+            problems.append(Problem(str(path), f"cannot be read: {type(error).__name__}: {error}"))
+    try:
+        step = store.step(key)
+        lacks = [name for name in FILES_OF[step.kind] if not (store.folder(key) / name).is_file()]
+        problems += [Problem(str(store.folder(key) / name), "is missing") for name in lacks]
+        rows = store.folder(key) / "observations.jsonl"
+        if step.kind == Train.kind and rows.is_file() and not rows.stat().st_size:
+            problems.append(Problem(str(rows), "is empty"))
+        if key_of(step) != key:
+            problems.append(
+                Problem(str(store.folder(key)), f"holds the step {key_of(step)} (scheme {identity.SCHEME})")
+            )
+    except (LayoverError, KeyError, TypeError) as error:
+        problems.append(Problem(str(store.folder(key)), f"its step cannot be read: {error}"))
+    return problems
+
+
+def _size(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -1,0 +1,117 @@
+"""Optimizer steps of minilm on a CPU, side by side: sizes of micro-batches, and threads that spin or sleep.
+
+    python bench/step.py micro --data DIR     DIR holds rte; tokens per processor second, one thread
+    python bench/step.py spin                 wall seconds of six steps on two threads, alone and beside busy processes
+
+Prints medians over rounds and their ratios. Machines differ and are noisy: quote ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROUNDS = 3
+SIZES = (512, 1024, 2048, 4096)
+
+
+def steps(name: str, data: list[Path], micro_tokens: int, threads: int, precision: str, count: int) -> dict[str, float]:
+    """Take `count` optimizer steps of 32 examples after a warm-up step; tokens, wall and processor seconds."""
+    importlib.import_module("layover.train")  # sets how threads wait, before torch is loaded
+    import torch
+
+    from layover.encoders import find
+    from layover.step import Recipe
+    from layover.tasks import TASKS
+    from layover.tasks.load import load, locate
+    from layover.train import loop, model
+    from layover.train.checkpoint import State
+    from layover.train.determinism import prepare_process
+    from layover.train.encode import encode
+
+    prepare_process(threads)
+    task, recipe = TASKS.get(name), Recipe(precision=precision)  # type: ignore[arg-type]
+    examples = load(task, locate(task, data), selection="holdout", holdout=0.1, limit_train=256).train
+    loaded = model.load(find("minilm").location, None, task, recipe, 1)
+    job = loop.Job(
+        network=loaded.network, tokenizer=loaded.tokenizer, selection=None, recipe=recipe, seed=1, score=lambda _: 0.0,
+        train=encode(examples, task.format.cut, loaded.tokenizer, loaded.max_length), micro_tokens=micro_tokens,
+        checkpoint_seconds=1e9, device=torch.device("cpu"), resume=Path("none"), report=lambda _: None,
+    )  # fmt: skip
+    optimizer, state = loop._optimizer(job.network, recipe), State()
+    batches = loop.epoch_order(len(job.train), recipe.batch_size, 1, 0)
+    loop._optimize(job, optimizer, batches[0], 1e-5, state)
+    before, wall, cpu = state.tokens, time.perf_counter(), time.process_time()
+    for batch in batches[1 : count + 1]:
+        loop._optimize(job, optimizer, batch, 1e-5, state)
+    return {"tokens": state.tokens - before, "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+
+def micro(data: list[Path]) -> None:
+    """Tokens per processor second for every size, and the ratio to the largest."""
+    found: dict[int, list[float]] = {size: [] for size in SIZES}
+    for _ in range(ROUNDS):
+        for size in SIZES:
+            seen = steps("rte", data, size, 1, "bf16", 3)
+            found[size].append(seen["tokens"] / seen["cpu"])
+    largest = statistics.median(found[SIZES[-1]])
+    for size, rates in found.items():
+        rate = statistics.median(rates)
+        print(
+            f"micro-batches of {size:5} padded tokens: {rate:6.0f} tokens per processor second, x {rate / largest:.2f}"
+        )
+
+
+def spin() -> None:
+    """Wall seconds of six steps for torch's default and for layover's setting, quiet and beside busy processes."""
+    for busy in (0, 2):
+        with neighbours(busy):
+            found: dict[str, list[float]] = {"default": [], "layover": []}
+            for _ in range(ROUNDS):
+                for name in found:
+                    found[name].append(_child(name))
+        middle = {name: statistics.median(times) for name, times in found.items()}
+        print(f"{busy} busy neighbours: default {middle['default']:.2f} s, layover {middle['layover']:.2f} s, "
+              f"x {middle['default'] / middle['layover']:.1f}")  # fmt: skip
+
+
+def _child(name: str) -> float:
+    """Six steps in a process of their own. "default" loads torch before layover can change how threads wait."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
+    command = [sys.executable, __file__, "child", name]
+    return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+
+
+@contextmanager
+def neighbours(count: int) -> Iterator[None]:
+    """Processes that do nothing but use a core."""
+    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["micro", "spin", "child"])
+    parser.add_argument("name", nargs="?")
+    parser.add_argument("--data", type=Path, action="append", default=[])
+    asked = parser.parse_args()
+    if asked.what == "micro":
+        micro(asked.data)
+    elif asked.what == "spin":
+        spin()
+    else:
+        if asked.name == "default":
+            import torch  # noqa: F401
+        print(steps("micro_teacher", [], 512, 2, "fp32", 6)["wall"])

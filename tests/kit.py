@@ -1,0 +1,337 @@
+"""What the tests share: tiny encoders of six families, generated data, study files, and the command in-process."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layover.step import Places, Recipe, TaskRef, Train
+from layover.store import Store
+
+FAMILIES = ("bert", "roberta", "distilroberta", "electra", "deberta-v3", "modernbert")
+POSITIONS = 64  # tokens that a tiny encoder reads at most
+
+GOOD = ("good", "fine", "great", "lovely", "bright", "warm")
+BAD = ("bad", "poor", "awful", "dull", "cold", "broken")
+FILLER = (
+    "the",
+    "film",
+    "was",
+    "and",
+    "a",
+    "story",
+    "about",
+    "trains",
+    "that",
+    "stop",
+    "on",
+    "their",
+    "way",
+    "to",
+    "you",
+)
+WORDS = (*GOOD, *BAD, *FILLER)
+
+
+def sentence(draw: random.Random, label: int | None = None, length: int = 8) -> str:
+    """About `length` filler words, with two that give the label away where there is one."""
+    words = [draw.choice(FILLER) for _ in range(draw.randint(length - 3, length + 3))]
+    if label is not None:
+        words += draw.choices(GOOD if label else BAD, k=2)
+    draw.shuffle(words)
+    return " ".join(words)
+
+
+def single_rows(n: int, seed: int = 0, labels: Sequence[str] = ("no", "yes")) -> list[dict[str, Any]]:
+    draw = random.Random(seed)
+    return [{"text": sentence(draw, i % 2), "label": labels[i % 2]} for i in range(n)]
+
+
+def pair_rows(n: int, seed: int = 0) -> list[dict[str, Any]]:
+    draw = random.Random(seed)
+    names = ("entailment", "not_entailment")
+    return [{"premise": sentence(draw, i % 2), "hypothesis": sentence(draw), "label": names[i % 2]} for i in range(n)]
+
+
+def value_rows(n: int, seed: int = 0) -> list[dict[str, Any]]:
+    draw = random.Random(seed)
+    return [{"text": sentence(draw, i % 2), "other": sentence(draw), "score": i % 6} for i in range(n)]
+
+
+def choice_rows(n: int, seed: int = 0, n_choices: int = 2) -> list[dict[str, Any]]:
+    draw = random.Random(seed)
+    rows = []
+    for i in range(n):
+        right = i % n_choices
+        choices = [sentence(draw, int(c == right), 4) for c in range(n_choices)]
+        rows.append({"context": sentence(draw), "question": "what was good", "choices": choices, "label": right})
+    return rows
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_task(data: Path, task: str, rows: Any, n_train: int = 24, n_validation: int = 12) -> Path:
+    """A task's folder in a data directory, from one of the functions above."""
+    write_rows(data / task / "train.jsonl", rows(n_train, 1))
+    write_rows(data / task / "validation.jsonl", rows(n_validation, 2))
+    return data
+
+
+def own_table(folder: Path, kind: str = "single", n_train: int = 24, n_validation: int = 12) -> dict[str, Any]:
+    """The `[task.*]` table of a generated own task: single, pair, value, pair_value or choice."""
+    rows: Any = {"single": single_rows, "pair": pair_rows, "choice": choice_rows}.get(kind, value_rows)
+    files = {
+        "train": str(write_rows(folder / f"{kind}.train.jsonl", rows(n_train, 1))),
+        "validation": str(write_rows(folder / f"{kind}.validation.jsonl", rows(n_validation, 2))),
+    }
+    fields: dict[str, dict[str, Any]] = {
+        "single": {"format": "single", "text": "text", "labels": ["no", "yes"]},
+        "pair": {"format": "pair", "first": "premise", "second": "hypothesis"},
+        "value": {"format": "single", "text": "text", "label": "score", "range": [0, 5]},
+        "pair_value": {"format": "pair", "first": "text", "second": "other", "label": "score", "range": [0, 5]},
+        "choice": {"format": "choice", "context": "context", "question": "question", "choices": "choices"},
+    }
+    return {**files, **fields[kind]}
+
+
+def toml(words: Mapping[str, Any]) -> str:
+    """A study's words as TOML, every table inline."""
+    return "".join(f"{json.dumps(name)} = {_toml(value)}\n" for name, value in words.items())
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{json.dumps(name)} = {_toml(item)}" for name, item in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
+
+
+FAST = {"epochs": 1, "batch_size": 8, "max_length": 32, "learning_rate": 1e-3}
+HERE = {"device": "cpu", "threads": 1}
+
+
+def study_words(encoder: Path | str, folder: Path, **words: Any) -> dict[str, Any]:
+    """A small study of two own tasks (`single` as target, `pair` as source) with direct and stilts; `words` replace."""
+    return {
+        "schema": 1,
+        "name": "small",
+        "encoders": [str(encoder)],
+        "seeds": [1],
+        "tasks": {"target": ["mine"]},
+        "strategies": {"direct": {"kind": "direct"}, "stilts": {"kind": "stilts", "sources": ["stop"]}},
+        "recipe": FAST,
+        "task": words.get("task") or {"mine": own_table(folder, "single"), "stop": own_table(folder, "pair")},
+        "placement": HERE,
+        **words,
+    }
+
+
+def write_study(path: Path, words: Mapping[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(toml(words), encoding="utf-8")
+    return path
+
+
+def a_train(**fields: Any) -> Train:
+    """A step that is complete, and of which nothing has to exist."""
+    task = TaskRef("rte", 1, "sha256:" + "0" * 64, "accuracy")
+    return Train(**{"encoder": "sha256:abc", "task": task, "recipe": Recipe(), "seed": 1, **fields})
+
+
+def places_for(encoder: Path, identity: str, **fields: Any) -> Places:
+    return Places(encoders={identity: str(encoder)}, device="cpu", threads=1, **fields)
+
+
+NUMBERS = ("observations.jsonl", "predictions.parquet", "curve.jsonl")
+
+
+def numbers(store: Path) -> dict[str, bytes]:
+    """The bytes of every file of numbers in a store, by key and name: equal where two stores hold equal results."""
+    found = {f"{p.parent.name}/{p.name}": p.read_bytes() for name in NUMBERS for p in store.glob(f"steps/*/{name}")}
+    assert found
+    return found
+
+
+def fake_work(store: Store, attempt: Path, keep: bool, value: float = 50.0, gold: Sequence[float] = (0, 1)) -> None:
+    """The files of a finished training, without training."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from layover.files import write_json, write_jsonl, write_text
+
+    score = {"split": "validation", "metric": "accuracy", "value": value, "primary": True, "status": "ok"}
+    selection = {"split": "selection", "metric": "accuracy", "value": value, "primary": False, "status": "ok"}
+    write_jsonl(attempt / "observations.jsonl", [score, selection])
+    write_jsonl(attempt / "curve.jsonl", [{"epoch": 1.0, "step": 1, "loss": 0.5}])
+    table = pa.table({"row": np.arange(len(gold)), "gold": np.array(gold, float), "predicted": np.array(gold, float)})
+    pq.write_table(table.replace_schema_metadata({"n_classes": "2"}), attempt / "predictions.parquet")
+    facts = {"seconds": 0.5, "examples": {"train": 8, "selection": 2, "validation": 2}, "versions": {}, "source": ""}
+    write_json(attempt / "provenance.json", facts)
+    write_text(attempt / "log.txt", "fake\n")
+    if keep:
+        (attempt / "weights").mkdir()
+        (attempt / "weights" / "encoder.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+
+
+def publish_fake(store: Store, step: Train, keep: bool = False, **facts: Any) -> str:
+    from layover.step import key_of
+
+    attempt = store.attempt(key_of(step))
+    fake_work(store, attempt, keep, **facts)
+    assert store.publish(step, attempt)
+    return key_of(step)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Command:
+    """The layover command in this process: `command("plan", study, "--json")`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, *words: object) -> Ran:
+        from layover.cli import main
+
+        self._monkeypatch.setattr(sys, "argv", ["layover", *map(str, words)])
+        self._capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as done:
+            code = done.code if isinstance(done.code, int) else 0
+        out, err = self._capsys.readouterr()
+        assert "Traceback" not in out + err
+        return Ran(code, out, err)
+
+
+def make_encoder(folder: Path, family: str) -> Path:
+    """Write a random two-layer encoder of a family and a tokenizer of its kind, as save_pretrained does."""
+    import torch
+    from transformers import AutoModel, PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(**_tokenizer(family), model_max_length=POSITIONS)
+    torch.manual_seed(0)
+    AutoModel.from_config(_config(family, len(tokenizer), tokenizer.pad_token_id)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _config(family: str, vocabulary: int, padding: Any) -> Any:
+    import transformers
+
+    size: dict[str, Any] = {
+        "vocab_size": vocabulary, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "intermediate_size": 48, "max_position_embeddings": POSITIONS, "pad_token_id": padding,
+    }  # fmt: skip
+    if family == "bert":
+        return transformers.BertConfig(**size)
+    if family in ("roberta", "distilroberta"):
+        return transformers.RobertaConfig(**{**size, "max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1})
+    if family == "electra":
+        return transformers.ElectraConfig(**size, embedding_size=16)
+    if family == "deberta-v3":
+        relative = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16}
+        v3 = {"norm_rel_ebd": "layer_norm", "share_att_key": True, "position_biased_input": False, "type_vocab_size": 0}
+        return transformers.DebertaV2Config(**size, **relative, **v3)
+    attention = {"global_attn_every_n_layers": 2, "local_attention": 16}
+    tokens = dict.fromkeys(("bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id"), 0)
+    return transformers.ModernBertConfig(**size, **attention, **tokens)
+
+
+def _tokenizer(family: str) -> dict[str, Any]:
+    """A tokenizer of the family's own kind, trained on the words of the generated data."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+    draw = random.Random(0)
+    corpus = [sentence(draw, i % 2) for i in range(200)] + [" ".join(WORDS)] * 20
+    if family in ("roberta", "distilroberta"):
+        special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+        names = dict(zip(("bos_token", "pad_token", "eos_token", "unk_token", "mask_token"), special, strict=True))
+        names |= {"cls_token": "<s>", "sep_token": "</s>"}
+    else:
+        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special, strict=True))
+    trainer: Any
+    if family in ("bert", "electra"):
+        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer = trainers.WordPieceTrainer(vocab_size=200, special_tokens=special, show_progress=False)
+    elif family == "deberta-v3":
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        trainer = trainers.UnigramTrainer(
+            vocab_size=150, special_tokens=special, unk_token="[UNK]", show_progress=False
+        )
+    else:
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=400,
+            special_tokens=special,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+    tokenizer.train_from_iterator(corpus, trainer)
+    ends = {token: tokenizer.token_to_id(token) or 0 for token in special}
+    if family in ("roberta", "distilroberta"):
+        tokenizer.post_processor = processors.RobertaProcessing(
+            ("</s>", ends["</s>"]), ("<s>", ends["<s>"]), add_prefix_space=False
+        )
+    else:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", ends["[CLS]"]), ("[SEP]", ends["[SEP]"])],
+        )
+    inputs: dict[str, Any] = {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}
+    inputs = inputs if family in ("bert", "electra") else {}
+    found: dict[str, Any] = {"tokenizer_object": tokenizer}
+    return found | names | inputs
+
+
+def task_of_kind(folder: Path, kind: str, n_train: int = 24, n_validation: int = 12, **options: Any) -> tuple[Any, Any]:
+    """A generated own task (see `own_table`) and its examples."""
+    from layover.tasks.load import load, locate
+    from layover.tasks.own import own_files, own_task
+
+    table = own_table(folder, kind, n_train, n_validation)
+    task = own_task(kind, table)
+    split = {"selection": "holdout", "holdout": 0.25, **options}
+    return task, load(task, locate(task, [], own_files(table)), **split)
+
+
+def trained(encoder: Path, task: Any, data: Any, folder: Path, recipe: Recipe, **options: Any) -> Any:
+    """The result of one training run on this process's CPU."""
+    from layover.train.work import train
+
+    names = ("micro_tokens", "checkpoint_seconds")
+    places = Places(device="cpu", threads=1, **{name: options.pop(name) for name in names if name in options})
+    arguments = {"seed": 1, "start": None, "resume": folder / "resume", "report": lambda _: None, **options}
+    return train(task, data, recipe, location=str(encoder), places=places, **arguments)

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from tests.report.factory import ERROR, ODD_SOURCE, ODD_TARGET, TARGETS, inputs
+from tests.stats.tables import row
+
+from layover.report import words
+from layover.report.build import ReportInputs, build, limits, plain, seconds, troubles, write_figures, write_tables
+from layover.stats.table import check
+from layover.stats.transfer import transfer
+
+
+class Page(HTMLParser):
+    """The elements of a page and its text without style and script."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words, self._inside = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag in ("style", "script"):
+            self._inside.append(tag)
+
+    def handle_endtag(self, tag):
+        if self._inside and tag == self._inside[-1]:
+            self._inside.pop()
+
+    def handle_data(self, data):
+        if not self._inside:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def study():
+    return inputs()
+
+
+@pytest.fixture(scope="module")
+def html(study):
+    return build(study)
+
+
+def test_the_answer_comes_first_and_is_made_of_the_numbers(study, html):
+    cell = study.transfer[0].matrix().cells["mnli", "rte"]
+    sentence = words.answer(study.transfer[0])[0]
+    assert f"mnli helps rte ({words.points(cell.delta)} points, 95% {words.interval(cell.low, cell.high)})" in sentence
+    assert "commonsenseqa hurts cb" in sentence
+    assert sentence.endswith("7 of 9 cells are within noise.")
+    text = Page(html).text
+    assert text.index(sentence) < text.index("Differences to direct")
+
+
+def test_every_number_of_the_matrix_is_on_the_page(study, html):
+    text = Page(html).text
+    for cell in study.transfer[0].matrix().cells.values():
+        shown = [words.points(cell.delta), words.interval(cell.low, cell.high), words.p_value(cell.p_adjusted)]
+        assert all(number in text for number in shown)
+
+
+def test_data_never_becomes_html(html):
+    page = Page(html)
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert not [tag for tag, _ in page.tags if tag in ("b", "img", "iframe", "object")]
+    assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
+    for name in (ODD_SOURCE, ODD_TARGET, ERROR):
+        assert name in page.text
+    assert "<script>alert" not in html
+
+
+@pytest.mark.parametrize("where", ["name", "provenance", "task", "recipe", "generated", "key", "curve"])
+def test_markup_in_any_field_is_shown_as_text(study, where):
+    evil = '"><script>alert(1)</script>'
+    runs = [run | {"recipe": {"optimizer": evil}} for run in study.runs] if where == "recipe" else study.runs
+    if where == "key":
+        runs = [study.runs[0] | {"key": evil, "start": evil}]
+    if where == "curve":
+        runs = [study.runs[0] | {"task": evil, "lineage": ["minilm", evil, evil]}]
+    changed = replace(
+        study,
+        study=study.study | ({"name": evil} if where == "name" else {}),
+        provenance={evil: evil} if where == "provenance" else {},
+        tasks=[{"name": evil, "about": evil, "source": evil}] if where == "task" else [],
+        generated=evil if where == "generated" else "",
+        runs=runs,
+        transfer=study.transfer[:1],
+    )
+    page = Page(build(changed))
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert "<script>alert(1)</script>" in page.text or any(evil in str(attrs) for _, attrs in page.tags)
+
+
+def test_the_page_names_no_other_address_and_no_id_twice(html):
+    page = Page(html)
+    links = [value for _, attrs in page.tags for name, value in attrs.items() if name in ("href", "src", "xlink:href")]
+    assert all(link.startswith(("#", "data:")) for link in links)
+    assert not re.findall(r"url\((?!#)", html)
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
+
+
+def test_a_small_study_makes_a_small_page(html):
+    assert len(html.encode()) < 1_000_000
+
+
+def test_failed_degenerate_and_missing_runs_are_named_with_their_reason(study):
+    assert [(one["word"], one["why"]) for one in troubles(study)] == [
+        ("degenerate", "constant prediction"), ("failed", ERROR), ("missing", "no reason is recorded"),
+    ]  # fmt: skip
+
+
+def test_limits_say_what_was_cut_and_what_selected(study):
+    said = " ".join(limits(study))
+    assert "held out" in said
+    assert "rte 500 of 2,490" in said
+    assert "rte 3.1%" in said
+    assert "400 of 400" not in said
+    other = replace(study, study=study.study | {"selection": "validation"})
+    assert "a little too high" in " ".join(limits(other))
+
+
+def test_a_page_without_runs_tasks_or_transfer_still_says_so(study):
+    bare = ReportInputs(study={"name": "bare"}, observations=study.observations.iloc[:0])
+    text = Page(build(bare)).text
+    for said in ("nothing to compare yet", "There are no scores yet", "not recorded here", "All runs finished"):
+        assert said in text
+
+
+def test_a_cell_without_runs_is_shown_as_missing(study):
+    rows = [row("direct", "", "rte", 1, 60, status="ok"), row("stilts", "mnli", "rte", 1, None, status="missing")]
+    found = transfer(rows)
+    page = Page(build(ReportInputs(study={}, observations=check(rows), transfer=[found])))
+    labels = [attrs["aria-label"] for _, attrs in page.tags if attrs.get("aria-label", "").startswith("mnli → rte")]
+    assert labels == ["mnli → rte: no value; missing; 0 seeds"]
+    assert "no effect of stilts can be told from these runs; 1 of 1 cells is missing." in page.text
+
+
+def test_tables_as_csv_and_latex(study, tmp_path):
+    names = {path.name for path in write_tables(study, tmp_path)}
+    assert names == {
+        "cells.csv", "contrasts.csv", "observations.csv", "matrix-minilm-stilts.csv", "matrix-minilm-stilts.tex",
+        "matrix-minilm-stilts-without-degenerate.csv", "matrix-minilm-stilts-without-degenerate.tex",
+    }  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir()} == names
+    tex = (tmp_path / "matrix-minilm-stilts.tex").read_text()
+    assert r"ré\&te\_\{100\%\} \textless{}/script\textgreater{}" in tex
+    delta = words.points(study.transfer[0].matrix().cells["mnli", "rte"].delta)
+    assert rf"$\mathbf{{{delta}}}$" in tex
+    assert tex.count(r"\\") == 1 + len(TARGETS) + 1
+    lines = (tmp_path / "matrix-minilm-stilts.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(TARGETS) + 1
+
+
+def test_figures_as_svg_png_and_pdf(study, tmp_path):
+    paths = write_figures(replace(study, transfer=study.transfer[:1]), tmp_path)
+    assert {path.name for path in paths} == {
+        f"{stem}.{ending}"
+        for stem in ("heatmap-minilm-stilts", "intervals-minilm-stilts", "curves-selection", "curves-loss")
+        for ending in ("svg", "png", "pdf")
+    }
+    starts = {"svg": b"<svg", "png": b"\x89PNG", "pdf": b"%PDF"}
+    assert all(path.read_bytes().startswith(starts[path.suffix[1:]]) for path in paths)
+
+
+def test_numbers_are_printed_as_readers_expect():
+    assert [words.points(v) for v in (3.14, -0.44, -0.04, 0.0, None)] == ["+3.1", "−0.4", "0.0", "0.0", "–"]
+    assert [words.p_value(v) for v in (0.0004, 0.0314, 1.0, None)] == ["< 0.001", "0.031", "1.000", "–"]
+    assert [seconds(v) for v in (12, 200, 9000, None)] == ["12 s", "3 min", "2.5 h", "–"]
+    assert plain({"a": {"b": [1, 2]}, "c": True}) == "a b 1, 2; c yes"

@@ -1,0 +1,132 @@
+"""Claims: a live one is respected, a dead or expired one is taken over, and none has to be unlocked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layover import claims
+from layover.claims import Claim, alive, read_claim
+
+
+def claim(path: Path, **progress: Any) -> Claim:
+    return Claim(path, lambda: progress, beat=0.05)
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "step.json"
+
+
+def test_a_live_claim_is_respected_until_it_is_released(path: Path) -> None:
+    first, second = claim(path), claim(path)
+    assert first.take()
+    with first:
+        assert not second.take()
+    assert not path.exists()
+    assert second.take()
+
+
+def test_a_claim_on_another_machine_is_respected_while_its_lease_runs(path: Path) -> None:
+    assert claim(path).take()
+    edit(path, host="elsewhere", pid=1, born="0", expires=time.time() + 60)
+    assert not claim(path).take()
+    edit(path, expires=time.time() - 0.01)
+    assert claim(path).take()
+
+
+def test_an_expired_claim_is_taken_over_even_from_a_live_process(path: Path) -> None:
+    assert claim(path).take()
+    edit(path, expires=time.time() - 1)
+    assert claim(path).take()
+
+
+def taken_by_another_process(path: Path) -> subprocess.Popen[str]:
+    program = (
+        "import sys, time; from pathlib import Path; from layover.claims import Claim\n"
+        "with_ = Claim(Path(sys.argv[1]), dict); print(with_.take(), flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "True\n"
+    return process
+
+
+def test_a_dead_process_is_taken_over_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(claims.__file__).parents[1]))
+    process = taken_by_another_process(path)
+    assert not claim(path).take()
+    process.kill()
+    deadline = time.monotonic() + 10
+    while alive(json.loads(path.read_text())) and time.monotonic() < deadline:
+        time.sleep(0.01)  # not reaped yet: even as a zombie it holds nothing
+    assert claim(path).take()
+    assert json.loads(path.read_text())["expires"] > time.time() + 30  # the old lease had not run out
+    process.wait()
+
+
+def test_a_reused_process_id_is_not_its_predecessor(path: Path) -> None:
+    assert claim(path).take()
+    edit(path, born="1")
+    assert claim(path).take()
+
+
+def test_a_heartbeat_renews_the_lease_and_tells_the_progress(path: Path) -> None:
+    progress = {"step": 1}
+    held = Claim(path, lambda: progress, beat=0.02)
+    assert held.take()
+    with held:
+        edit(path, expires=time.time() + 1)
+        progress["step"] = 7
+        deadline = time.monotonic() + 5
+        while json.loads(path.read_text())["progress"] != {"step": 7} and time.monotonic() < deadline:
+            time.sleep(0.01)
+        found = json.loads(path.read_text())
+    assert found["progress"] == {"step": 7}
+    assert found["expires"] > time.time() + 30
+
+
+def test_releasing_leaves_a_claim_that_somebody_else_took_over(path: Path) -> None:
+    first = Claim(path, dict, beat=60)
+    assert first.take()
+    with first:
+        edit(path, expires=0)
+        assert claim(path).take()
+        successor = json.loads(path.read_text())["id"]
+    found = read_claim(path)
+    assert found is not None
+    assert found["id"] == successor
+
+
+def test_a_missed_beat_does_not_end_the_work(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = claim(path)
+    assert held.take()
+    beats: list[int] = []
+
+    def full(*_: object) -> None:
+        beats.append(1)
+        raise OSError(28, "No space left on device")
+
+    with held:
+        monkeypatch.setattr(claims, "write_json", full)
+        deadline = time.monotonic() + 5
+        while len(beats) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert len(beats) >= 3
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}", '{"expires": "soon"}', '{"id": "x", "expires": 9e12}'])
+def test_a_claim_that_cannot_be_read_holds_nothing(path: Path, content: str) -> None:
+    path.write_text(content)
+    assert read_claim(path) is None
+    assert claim(path).take()

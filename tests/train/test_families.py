@@ -1,0 +1,183 @@
+"""Every family of encoders trains on every kind of task, and what is promised of a network holds for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.kit import FAMILIES, POSITIONS, task_of_kind, trained
+from torch import nn
+
+from layover.step import Recipe
+from layover.train import model
+from layover.train.batching import collate, micro_batches
+from layover.train.encode import encode
+from layover.train.work import write_weights
+
+Encoders = Callable[[str], Path]
+TWO_STEPS = Recipe(epochs=1, batch_size=9, max_length=32, learning_rate=1e-3, checkpoint="last", patience=0)
+CPU = torch.device("cpu")
+
+pytestmark = pytest.mark.parametrize("family", FAMILIES)
+
+
+@pytest.mark.parametrize("kind", ["single", "pair", "value", "pair_value", "choice"])
+def test_it_trains_on_every_kind_of_task(encoder: Encoders, family: str, kind: str, tmp_path: Path) -> None:
+    task, data = task_of_kind(tmp_path, kind)
+    assert len(data.train) == 18
+    before = model.load(str(encoder(family)), None, task, TWO_STEPS, 1).network
+    result = trained(encoder(family), task, data, tmp_path, TWO_STEPS)
+    assert result.state.step == 2
+    assert [np.isfinite(point["loss"]) for point in result.state.curve] == [True]
+    assert result.state.stopped == ""
+    assert np.isfinite(result.predicted).all()
+    assert len(result.predicted) == len(result.gold) == 12
+    if task.output == "value":
+        assert result.n_classes == 0
+        assert (result.predicted >= 0).all()
+        assert (result.predicted <= 5).all()
+    else:
+        assert result.n_classes == 2
+        assert set(result.predicted) <= {0.0, 1.0}
+    after = dict(result.network.named_parameters())
+    moved = [name for name, old in before.named_parameters() if not torch.equal(old, after[name])]
+    assert {name for name in after if name.startswith("head.")} <= set(moved)
+    assert len(moved) > 0.8 * len(after)  # the whole encoder learns, not only the head
+
+
+def loaded(encoder: Encoders, family: str, tmp_path: Path, kind: str = "pair", **fields: Any) -> tuple[Any, Any]:
+    """A network and the encoded training set of a generated task."""
+    task, data = task_of_kind(tmp_path, kind)
+    found = model.load(str(encoder(family)), None, task, Recipe(**{"dropout": 0.0, **fields}), 1)
+    return found, encode(data.train, task.format.cut, found.tokenizer, found.max_length)
+
+
+@pytest.mark.parametrize(("kind", "pooling"), [("pair", "first"), ("choice", "mean"), ("value", "mean")])
+def test_the_gradient_of_a_batch_is_that_of_its_micro_batches(
+    encoder: Encoders, family: str, tmp_path: Path, kind: str, pooling: str
+) -> None:
+    found, encoded = loaded(encoder, family, tmp_path, kind, pooling=pooling)
+    network = found.network.double().train()
+
+    def gradient(max_tokens: int) -> tuple[dict[str, torch.Tensor], int]:
+        network.zero_grad(set_to_none=True)
+        parts = micro_batches(encoded, np.arange(len(encoded)), max_tokens)
+        for part in parts:
+            batch = collate(encoded, part, found.tokenizer, CPU)
+            (network.head.loss(network(batch), batch.labels) / len(encoded)).backward()
+        return {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}, len(parts)
+
+    whole, one = gradient(10**6)
+    split, several = gradient(64)
+    assert one == 1
+    assert several >= 4
+    assert whole.keys() == split.keys()
+    for name, expected in whole.items():  # the scores are rounded to float32, the rest is float64
+        torch.testing.assert_close(split[name], expected, rtol=1e-4, atol=1e-7, msg=name)
+
+
+def test_predictions_do_not_depend_on_padding(encoder: Encoders, family: str, tmp_path: Path) -> None:
+    found, encoded = loaded(encoder, family, tmp_path, "choice", pooling="mean")
+    network = found.network.eval()
+    assert len(set(encoded.input_lengths().tolist())) > 1
+    with torch.inference_mode():
+        together = network(collate(encoded, np.arange(len(encoded)), found.tokenizer, CPU))
+        alone = [network(collate(encoded, np.array([i]), found.tokenizer, CPU)) for i in range(len(encoded))]
+        turned = network(collate(encoded, np.arange(len(encoded))[::-1].copy(), found.tokenizer, CPU))
+    torch.testing.assert_close(torch.cat(alone), together, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(turned.flip(0), together, rtol=1e-4, atol=1e-5)
+    assert float(together.std()) > 1e-4  # else the comparison says nothing
+
+
+def rates(module: nn.Module) -> list[float]:
+    """Every dropout rate that a module and those below it hold, in layers or as plain numbers."""
+    found = []
+    for part in module.modules():
+        if "dropout" in type(part).__name__.lower():
+            found.append(float(getattr(part, "p", getattr(part, "drop_prob", -1.0))))
+        values = vars(part).items()
+        found += [
+            float(v) for n, v in values if "dropout" in n and isinstance(v, float | int) and not n.startswith("_")
+        ]
+    return found
+
+
+def test_the_dropout_setting_reaches_every_part(encoder: Encoders, family: str, tmp_path: Path) -> None:
+    network = loaded(encoder, family, tmp_path, dropout=0.37)[0].network
+    assert len(rates(network.encoder)) >= 5
+    assert set(rates(network)) - {0.0} == {0.37}
+    assert network.head.dropout.p == 0.37
+    assert 0.0 not in rates(network.encoder) or family == "modernbert"  # Identity where its own is none
+
+
+@pytest.mark.parametrize(("dropout", "same"), [(0.0, True), (0.3, False)])
+def test_without_dropout_training_is_without_chance(
+    encoder: Encoders, family: str, tmp_path: Path, dropout: float, same: bool
+) -> None:
+    found, encoded = loaded(encoder, family, tmp_path, dropout=dropout)
+    batch = collate(encoded, np.arange(6), found.tokenizer, CPU)
+    found.network.train()
+    hidden = [found.network.encoder(**batch.tokens).last_hidden_state for _ in range(2)]
+    assert torch.equal(*hidden) == same
+
+
+def test_dropout_at_the_output_leaves_the_encoders_own(encoder: Encoders, family: str, tmp_path: Path) -> None:
+    own = loaded(encoder, family, tmp_path, dropout=None)[0].network
+    network = loaded(encoder, family, tmp_path, dropout=0.37, dropout_at="output")[0].network
+    assert rates(network.encoder) == rates(own.encoder)
+    assert 0.37 not in rates(network.encoder)
+    assert network.head.dropout.p == 0.37
+    assert own.head.dropout.p == (0.0 if family == "modernbert" else 0.1)
+
+
+def test_the_longest_input_is_what_the_encoder_can_read(encoder: Encoders, family: str, tmp_path: Path) -> None:
+    found, _ = loaded(encoder, family, tmp_path, max_length=512)
+    assert found.max_length == POSITIONS
+    tokens = {name: torch.full((1, POSITIONS), 5) for name in ("input_ids",)}
+    tokens["attention_mask"] = torch.ones(1, POSITIONS, dtype=torch.long)
+    assert found.network.encoder(**tokens).last_hidden_state.shape == (1, POSITIONS, 32)
+    assert loaded(encoder, family, tmp_path, max_length=20)[0].max_length == 20
+
+
+def test_a_stop_hands_on_exactly_its_encoder_and_nothing_else(encoder: Encoders, family: str, tmp_path: Path) -> None:
+    source, source_data = task_of_kind(tmp_path, "pair")
+    target, _ = task_of_kind(tmp_path, "single")
+    result = trained(encoder(family), source, source_data, tmp_path, TWO_STEPS)
+    write_weights(tmp_path / "weights", source, result)
+    plain = model.load(str(encoder(family)), None, target, TWO_STEPS, 1).network
+    network = model.load(str(encoder(family)), tmp_path / "weights", target, TWO_STEPS, 1).network
+    for name, tensor in result.network.encoder.state_dict().items():
+        assert torch.equal(network.encoder.state_dict()[name], tensor), name
+    assert not all(
+        torch.equal(a, b) for a, b in zip(network.encoder.parameters(), plain.encoder.parameters(), strict=True)
+    )
+    # the head is new, and that of the direct run with the same seed: restarts are paired
+    assert not torch.equal(network.head.linear.weight, result.network.head.linear.weight)
+    assert torch.equal(network.head.linear.weight, plain.head.linear.weight)
+    other = model.load(str(encoder(family)), tmp_path / "weights", target, TWO_STEPS, 2).network
+    assert not torch.equal(network.head.linear.weight, other.head.linear.weight)
+
+
+def test_precision_is_what_the_recipe_says(encoder: Encoders, family: str, tmp_path: Path) -> None:
+    task, data = task_of_kind(tmp_path, "single")
+    for precision, expected in (("fp32", {torch.float32}), ("bf16", {torch.bfloat16})):
+        seen: set[torch.dtype] = set()
+        load = model.load
+
+        def watched(*arguments: Any, seen: set[torch.dtype] = seen, load: Any = load) -> Any:
+            found = load(*arguments)
+            layers = [m for m in found.network.encoder.modules() if isinstance(m, nn.Linear)]
+            layers[-1].register_forward_hook(lambda _, __, output: seen.add(output.dtype))
+            return found
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(model, "load", watched)
+            recipe = Recipe(epochs=1, batch_size=9, max_length=32, precision=precision)  # type: ignore[arg-type]
+            result = trained(encoder(family), task, data, tmp_path / precision, recipe)
+        assert seen == expected
+        assert {p.dtype for p in result.network.parameters()} == {torch.float32}
+        assert np.isfinite(result.state.curve[-1]["loss"])

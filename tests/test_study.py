@@ -135,7 +135,7 @@ def test_paths_of_own_tasks_start_from_the_study_file(tmp_path: Path, monkeypatc
         ({"placement": {"executor": "cloud"}}, "placement.executor", "'local'"),
         ({"placement": {"threads": -1}}, "placement.threads", "greater than or equal to 0"),
         ({"schema": 2}, "schema", "less than or equal to 1"),
-        ({"name": "has blanks"}, "name", "pattern"),
+        ({"name": "has blanks"}, "name", "not a name"),
         ({"name": None}, "name", "is missing"),
         ({"tasks": "rte"}, "tasks", "'rte'"),
     ],

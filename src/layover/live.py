@@ -22,7 +22,11 @@ class Bars:
     def __init__(self, session: Session, console: Console, total: int) -> None:
         self._session = session
         self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
         )
         self._study = self._progress.add_task(session.plan.study.name, total=total)
         self._step = self._progress.add_task("", total=None, visible=False)

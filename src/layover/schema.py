@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 from layover.errors import Problem, did_you_mean
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
+NAME_RULE = "a name has letters, digits, '.', '_' and '-', the first a letter or digit, 80 at most"
+
 
 class Table(BaseModel):
     """A table of a study file: strict types, no unknown keys, never changed."""
@@ -28,6 +31,8 @@ def problem_of(item: Any, model: type[Table], prefix: tuple[str, ...] = ()) -> P
         return Problem(place, "is not a key of a study", did_you_mean(str(location[-1]), known))
     if item["type"] == "missing":
         return Problem(place, "is missing")
+    if item["type"] == "string_pattern_mismatch":
+        return Problem(place, f"is {item['input']!r:.80}, not a name", NAME_RULE)
     message = item["msg"].removeprefix("Value error, ")
     return Problem(place, f"{item['input']!r:.80}: {message[0].lower()}{message[1:]}")
 

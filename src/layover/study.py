@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, create_model, field_validator
 
 from layover.checks import check_names, misspelt_encoders, strategy_of
 from layover.errors import Problem, StudyError, UserError, did_you_mean, raise_all
-from layover.schema import Table, problem_of
+from layover.schema import NAME, Table, problem_of
 from layover.step import Recipe
 from layover.strategies import Strategy
 from layover.tasks import Task
@@ -103,7 +103,7 @@ class Study(Table):
     """Encoders x strategies x tasks x seeds, with recipes, sweeps, limits and the contrasts to judge."""
 
     schema_version: Annotated[int, Field(alias="schema", ge=1, le=SCHEMA)] = SCHEMA
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     encoders: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
     tasks: Tasks

@@ -60,6 +60,14 @@ def test_digests_are_kept_over_versions(tmp_path: Path) -> None:
     assert digest == "sha256:5a551b250e65796f482d37e661593a7b8a82d0f6d46e3540a4d18e4975da30f8"
 
 
+def test_of_several_folders_one_level_down_the_largest_is_taken(tmp_path: Path) -> None:
+    small, large = fill(tmp_path / "a" / "mine"), fill(tmp_path / "b" / "mine")
+    with (large / "train.jsonl").open("a") as file:
+        file.write('{"text": "one more", "label": 0}\n')
+    assert locate(TASK, [tmp_path]).files["train"].parent == large
+    assert locate(TASK, [tmp_path / "a", tmp_path]).files["train"].parent == small  # directories keep their order
+
+
 def test_a_split_that_is_missing_is_named(tmp_path: Path) -> None:
     fill(tmp_path / "mine", splits=("train",))
     (tmp_path / "mine" / "dev.jsonl").touch()

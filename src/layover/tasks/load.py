@@ -52,7 +52,9 @@ class TaskData:
 def locate(task: Task, data: Sequence[Path], files: Mapping[str, Path] | None = None) -> Source:
     """Find a task's data: the user's own files, a generator, the data directories in order, then the Hub.
 
-    Raises TaskError where a directory does not exist, a folder has one split only, or there is no data.
+    A data directory holds the task's folder itself, or one level down; where several of its folders hold the task,
+    the one with the largest files is taken (GLUE's whole CoLA, not its in-domain part). Raises TaskError where a
+    directory does not exist, a folder has one split only, or there is no data.
     """
     missing = [Problem(str(path), "the data directory does not exist") for path in data if not path.is_dir()]
     raise_all(TaskError, missing)
@@ -60,9 +62,9 @@ def locate(task: Task, data: Sequence[Path], files: Mapping[str, Path] | None = 
         return _source(_checked(task, files))
     if task.generate:
         return Source(f"generated:{task.name}@{task.version}", {})
-    for folder in (folder for directory in data for folder in _folders(directory, task.name)):
-        if found := _splits_in(task, folder):
-            return _source(found)
+    for folders in (level for directory in data for level in _levels(directory, task.name)):
+        if held := [found for folder in folders if (found := _splits_in(task, folder))]:
+            return _source(max(held, key=_bytes))  # max keeps the first of equals
     if task.hub:
         config = f"/{task.hub.config}" if task.hub.config else ""
         return Source(f"hub:{task.hub.repo}{config}@{task.hub.revision}", {})
@@ -176,12 +178,14 @@ def _source(found: Mapping[str, Path]) -> Source:
     return Source(f"sha256:{hashlib.sha256(parts.encode('ascii')).hexdigest()}", dict(found))
 
 
-def _folders(directory: Path, name: str) -> Iterator[Path]:
-    """The folders that may hold a task: in the directory, then one level down."""
-    yield directory / name
-    for child in sorted(directory.iterdir()):
-        if child.is_dir() and not child.name.startswith("."):
-            yield child / name
+def _levels(directory: Path, name: str) -> Iterator[list[Path]]:
+    """The folders that may hold a task: the one in the directory, then those one level down."""
+    yield [directory / name]
+    yield [child / name for child in sorted(directory.iterdir()) if child.is_dir() and not child.name.startswith(".")]
+
+
+def _bytes(splits: Mapping[str, Path]) -> int:
+    return sum(path.stat().st_size for path in splits.values())
 
 
 def _splits_in(task: Task, folder: Path) -> dict[str, Path]:

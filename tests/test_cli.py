@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -235,6 +237,30 @@ def test_doctor_says_what_is_missing_and_exits_with_1(command: Command, monkeypa
     assert ran.code == 1
     assert "no-such-package" in ran.out
     assert "pip install layover" in ran.out
+
+
+def test_doctor_tries_the_hub_and_the_disk(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from layover import doctor
+
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        assert [found.text for found in doctor._hub(tmp_path)] == ["reachable"]
+    assert [(found.state, found.text) for found in doctor._hub(tmp_path)] == [("note", "not reachable")]
+    for free, state in ((2e9, "note"), (9e9, "ok")):
+        monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        found = next(doctor._disk(tmp_path))
+        assert (found.state, bool(found.advice)) == (state, state == "note")
+        assert found.text.startswith(f"{free / 1e9:.1f} GB free")
+
+
+def test_tasks_says_where_the_data_is(command: Command, tmp_path: Path) -> None:
+    write_task(tmp_path / "data", "rte", pair_rows)
+    places = {row["name"]: row["data"] for row in command("tasks", "--json", "--data", tmp_path / "data").json}
+    assert places["rte"] == str(tmp_path / "data" / "rte")
+    assert places["sst2"].startswith("hub:")
+    assert places["aj_wh"] == "not found"
+    assert places["micro_target"] == "generated"
 
 
 # wrong input

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kit import FAST, HERE, Command, numbers, own_table, study_words, write_study
+from tests.kit import FAST, HERE, Command, a_train, fake_work, numbers, own_table, study_words, write_study
 
+from layover.files import write_jsonl
 from layover.run import WORK, run_step
 from layover.session import Session
 from layover.session import run as run_study
-from layover.step import Train, key_of
+from layover.step import Choose, Places, Recipe, Train, key_of
 from layover.store import Store
 from layover.upkeep import collect_garbage, verify
 
@@ -94,6 +95,48 @@ def test_weights_that_were_dropped_are_made_again_and_the_numbers_stand(study: P
     assert numbers(tmp_path / "store") == before
     assert store.read(stop, "provenance.json") == provenance  # the first attempt's, that of the numbers
     assert (again.store.folder(stop) / "weights" / "encoder.safetensors").read_bytes() == kept
+
+
+def test_whatever_stands_on_a_failed_step_is_blocked_down_to_the_last(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sweep -> choice -> source -> target: four steps in a row."""
+    words = study_words(bert, tmp_path, encoders=["bert"], sweep={"learning_rate": [1e-3, 1e-4]})
+    real = WORK[Train]
+
+    def fails(step: Any, *rest: Any) -> None:
+        if step.task.name == "stop" and step.recipe_from is None:
+            raise RuntimeError("no")
+        real(step, *rest)
+
+    monkeypatch.setitem(WORK, Train, fails)
+    session = Session.open(write_study(tmp_path / "study.toml", words), tmp_path / "store")
+    summary = session.run()
+    label = session.plan.labels
+    assert {label[key].split(" · ", 1)[1] for key in summary.blocked} == {
+        "stop · best of the sweep", "stop · s1", "stop → mine · s1",
+    }  # fmt: skip
+    assert len(summary.failed) == 2
+    assert len(summary.finished) == 4  # the target's two cells, its choice, and direct
+
+
+def test_a_sweep_never_chooses_a_run_that_collapsed(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    scores = {1e-3: (90.0, "degenerate: constant prediction"), 1e-4: (70.0, "ok"), 1e-5: (60.0, "ok")}
+    cells = []
+    for rate, (value, status) in scores.items():
+        step = a_train(recipe=Recipe(learning_rate=rate))
+        attempt = store.attempt(key_of(step))
+        fake_work(store, attempt, keep=False)
+        row = {"split": "selection", "metric": "accuracy", "value": value, "primary": False, "status": status}
+        write_jsonl(attempt / "observations.jsonl", [row])
+        store.publish(step, attempt)
+        cells.append(key_of(step))
+    choose = Choose(of=tuple(cells), fields=("learning_rate",))
+    assert run_step(choose, store, Places()).status == "finished"
+    choice = store.read(key_of(choose), "choice.json")
+    assert choice["chosen"] == {"learning_rate": 1e-4}
+    assert [(cell["score"], cell["status"]) for cell in choice["tried"]] == list(scores.values())
 
 
 def test_a_sweep_uses_its_best_cell(bert: Path, tmp_path: Path) -> None:

@@ -141,6 +141,8 @@ def test_the_longest_input_is_what_the_encoder_can_read(encoder: Encoders, famil
     tokens["attention_mask"] = torch.ones(1, POSITIONS, dtype=torch.long)
     assert found.network.encoder(**tokens).last_hidden_state.shape == (1, POSITIONS, 32)
     assert loaded(encoder, family, tmp_path, max_length=20)[0].max_length == 20
+    found.tokenizer.model_max_length = 10**30  # what a tokenizer says that knows of no limit
+    assert model._max_length(found.network.encoder, found.tokenizer) == POSITIONS
 
 
 def test_a_stop_hands_on_exactly_its_encoder_and_nothing_else(encoder: Encoders, family: str, tmp_path: Path) -> None:

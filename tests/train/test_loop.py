@@ -225,6 +225,16 @@ def test_every_setting_changes_what_is_learnt(run: Callable[..., Any], field: st
     assert not np.array_equal(run(recipe).scores, run(dataclasses.replace(recipe, **{field: other[field]})).scores)
 
 
+def test_how_a_batch_is_split_to_fit_changes_nothing(run: Callable[..., Any]) -> None:
+    """Clipping and Adam forget a gradient's scale; here nothing is clipped, and a large epsilon shows the scale."""
+    kept = {"checkpoint": "last", "patience": 0, "batch_size": 8}
+    recipe = dataclasses.replace(EACH_STEP, max_grad_norm=1e9, adam_epsilon=1.0, learning_rate=0.1, **kept)
+    whole, split = run(recipe, micro_tokens=10**6), run(recipe, micro_tokens=16)
+    assert whole.state.tokens == split.state.tokens
+    assert [p["loss"] for p in split.state.curve] == pytest.approx([p["loss"] for p in whole.state.curve], rel=1e-4)
+    np.testing.assert_allclose(split.scores, whole.scores, rtol=1e-3, atol=1e-4)
+
+
 def test_decay_spares_biases_and_normalisation(bert: Path, tmp_path: Path) -> None:
     task, _ = task_of_kind(tmp_path, "single")
     from layover.train.model import load

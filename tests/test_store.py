@@ -120,6 +120,18 @@ def test_a_step_is_there_only_when_it_is_published(store: Store) -> None:
     assert (found.rows.tolist(), found.n_classes) == ([0, 1], 2)
 
 
+def test_files_and_names_are_on_disk_before_the_rename(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = a_train()
+    attempt = store.attempt(key_of(step))
+    fake_work(store, attempt, keep=True)
+    synced: list[tuple[Path, bool]] = []
+    monkeypatch.setattr("layover.store.sync", lambda path: synced.append((path, store.finished(key_of(step)))))
+    store.publish(step, attempt)
+    files = {path.relative_to(store.folder(key_of(step))) for path in store.folder(key_of(step)).rglob("*")}
+    assert {path for path, after in synced if not after} == {attempt, *(attempt / path for path in files)}
+    assert [path for path, after in synced if after] == [store.root / "steps"]
+
+
 def test_the_first_numbers_stand_and_weights_are_added(store: Store) -> None:
     key = publish_fake(store, a_train(), value=50.0)
     attempt = store.attempt(key)

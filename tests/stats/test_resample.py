@@ -37,6 +37,13 @@ def test_fast_scores_equal_scoring_each_resample_one_by_one(name):
         assert fast[number] == pytest.approx(brute)
 
 
+def test_cells_of_one_task_share_their_examples_and_tasks_do_not():
+    aligned = aligned_runs("accuracy", runs(np.random.default_rng(4), 2, 30, 2))
+    first, again, other = (example_scores(aligned, METRICS["accuracy"], name, 50) for name in ("rte", "rte", "cb"))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
 def test_the_whole_interval_equals_a_brute_force_bootstrap_with_scikit_learn():
     found = runs(np.random.default_rng(2), 4, 25, 2)
     aligned = aligned_runs("accuracy", found)

@@ -158,6 +158,17 @@ def test_averages_are_means_of_cells_and_see_that_seeds_are_shared():
     assert (same.targets, same.verdict) == (2, "within noise")
 
 
+def test_seeds_that_tasks_do_not_share_vary_apart():
+    swing = (-4.0, 0.0, 4.0)
+    rows = []
+    for target, sign, seeds in (("rte", 1, (0, 1, 2)), ("cb", -1, (3, 4, 5))):
+        rows += [row("direct", "", target, seed, 60.0) for seed in seeds]
+        rows += [row("stilts", "mnli", target, seed, 60 + sign * up) for seed, up in zip(seeds, swing, strict=True)]
+    average = transfer(rows).matrix().averages["target", "mnli"]
+    assert average.delta == 0
+    assert average.high - average.low > 5  # drawn jointly, as if seed 3 were seed 0, the swings would cancel
+
+
 def test_only_the_full_size_and_no_source_scores_enter():
     rows = []
     for strategy, source, value in (("direct", "", 60), ("stilts", "mnli", 64)):

@@ -104,5 +104,7 @@ def mean_effect(family: Iterable[Comparison], resamples: int = RESAMPLES) -> Eff
     if len({tuple(pair.seed for pair in one.complete) for one in usable}) == 1:
         joint = np.mean([one.deltas for one in usable], axis=0)
         return effect(delta, mean_draws(np.mean(drawn, axis=0), joint, usable[0].seeds), basis)
-    apart = [mean_draws(one_drawn, one.deltas, one.seeds) for one_drawn, one in zip(drawn, usable, strict=True)]
+    apart = [
+        mean_draws(one_drawn, one.deltas, one.seeds, one.target) for one_drawn, one in zip(drawn, usable, strict=True)
+    ]
     return effect(delta, np.mean(apart, axis=0), basis)

@@ -163,17 +163,18 @@ def differences(
     return deltas + around[:, :seeds] - around[:, seeds:]
 
 
-def mean_draws(drawn: Array, deltas: Array, seeds: SeedNoise = "student") -> Array:
+def mean_draws(drawn: Array, deltas: Array, seeds: SeedNoise = "student", stream: str = "") -> Array:
     """Draws [resamples] of the mean difference, from differences [resamples, seeds] around `deltas` [seeds].
 
     Both kinds of seed noise are sums of deviations between seeds, so the mean of several tasks' differences can
-    be passed as one task is, and what tasks share by seed is kept.
+    be passed as one task is, and what tasks share by seed is kept. Draws that are to be averaged as independent
+    ones need a `stream` of their own each.
     """
     resamples, count = drawn.shape
     mean = drawn.mean(1)
     if count == 1:
         return mean
-    rng = np.random.default_rng([SEED, count])
+    rng = np.random.default_rng([SEED, count, *stream.encode()])
     if seeds == "bootstrap":
         times = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
         weights = np.sqrt(count / (count - 1)) * (times / count)

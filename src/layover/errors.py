@@ -21,6 +21,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,15 @@ class UserError(LayoverError):
         self.problems = tuple(Problem("", p) if isinstance(p, str) else p for p in problems)
         super().__init__("\n".join(str(p) for p in self.problems))
 
-    def __reduce__(self):  # exceptions cross process borders
-        return (type(self), self.problems)
+    def __reduce__(self) -> tuple[Any, ...]:  # exceptions cross process borders
+        return (_user_error, (type(self), self.problems))
+
+
+def _user_error(kind: type[UserError], problems: tuple[Problem, ...]) -> UserError:
+    """The error of a kind that holds these problems, whatever that kind's own constructor takes."""
+    error = kind.__new__(kind)
+    UserError.__init__(error, *problems)
+    return error
 
 
 class StudyError(UserError):

@@ -140,17 +140,11 @@ def report(
     """One self-contained HTML page with everything that was found."""
     session = asked.session()
     with _writing_to(out or Path()):
-        path = session.report(out or Path(f"{session.plan.study.name}.html"))
-        console.say(f"report: {path.resolve()}")
-        if tables or figures:
-            from layover.report.build import write_figures, write_tables
-            from layover.report.inputs import inputs_of
-
-            inputs = inputs_of(session.plan, session.store)
-            for write, folder in ((write_tables, tables), (write_figures, figures)):
-                if folder:
-                    write(inputs, folder)
-                    console.say(f"written: {folder.resolve()}")
+        path = session.report(out or Path(f"{session.plan.study.name}.html"), tables, figures)
+    console.say(f"report: {path.resolve()}")
+    for folder in (tables, figures):
+        if folder:
+            console.say(f"written: {folder.resolve()}")
 
 
 @app.command()

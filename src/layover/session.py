@@ -95,14 +95,17 @@ class Session:
             raise StudyError(Problem("strategies", "none is direct, so there is nothing to measure against", hint))
         return transfer(self.observations(), self.store.predictions, **{"against": against, **options})
 
-    def report(self, path: str | Path) -> Path:
-        """Write the study's report as one self-contained HTML page."""
-        from layover.report.build import build
+    def report(self, path: str | Path, tables: Path | None = None, figures: Path | None = None) -> Path:
+        """Write the report as one self-contained HTML page, and its tables and figures into folders where given."""
+        from layover.report.build import build, write_figures, write_tables
         from layover.report.inputs import inputs_of
 
-        path = Path(path)
+        path, inputs = Path(path), inputs_of(self.plan, self.store)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(build(inputs_of(self.plan, self.store)), encoding="utf-8")
+        path.write_text(build(inputs), encoding="utf-8")
+        for write, folder in ((write_tables, tables), (write_figures, figures)):
+            if folder:
+                write(inputs, folder)
         return path
 
     def _record(self) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import pytest
 from tests.report.factory import COLLAPSED, inputs
 
 from layover.report import words
-from layover.report.build import ReportInputs, build
+from layover.report.build import build
+from layover.report.facts import ReportInputs
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 ARGUMENTS = [

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from layover.metrics import Predictions
-from layover.report.build import ReportInputs
+from layover.report.facts import ReportInputs, RunFacts, TaskFacts
 from layover.stats.contrast import contrast
 from layover.stats.table import check
 from layover.stats.transfer import transfer
@@ -25,11 +25,11 @@ def inputs(with_runs: bool = True) -> ReportInputs:
     rows, predictions, runs = observations()
     kept = transfer(rows, predictions.get)
     without = transfer(rows, predictions.get, without_degenerate=True)
-    tasks: list[dict[str, Any]] = [
-        {"name": name, "about": "does one sentence follow from another", "source": "hub/glue@0123456789ab",
-         "primary": "accuracy", "metrics": ["accuracy"], "n_train": 2490, "n_validation": 400, "chance": 50.0,
-         "majority": 52.7} for name in TARGETS
-    ]  # fmt: skip
+    about = "does one sentence follow from another"
+    tasks = [
+        TaskFacts(name, about, "hub/glue@0123456789ab", "accuracy", n_train=2490, n_validation=400, majority=52.7)
+        for name in TARGETS
+    ]
     study = {
         "name": "does-a-stop-help", "encoders": ["minilm"], "seeds": [1, 2, 3], "selection": "holdout",
         "tasks": {"target": list(TARGETS)}, "strategies": {"stilts": {"kind": "stilts", "sources": list(SOURCES)}},
@@ -47,7 +47,7 @@ def inputs(with_runs: bool = True) -> ReportInputs:
     )
 
 
-def observations() -> tuple[list[dict[str, Any]], dict[str, Predictions], list[dict[str, Any]]]:
+def observations() -> tuple[list[dict[str, Any]], dict[str, Predictions], list[RunFacts]]:
     rng = np.random.default_rng(11)
     rows, predictions, runs = [], {}, []
     for target in TARGETS:
@@ -74,17 +74,17 @@ def observations() -> tuple[list[dict[str, Any]], dict[str, Predictions], list[d
     return rows, predictions, runs
 
 
-def _run(rng: np.random.Generator, key: str, source: str, target: str, seed: int, status: str) -> dict[str, Any]:
+def _run(rng: np.random.Generator, key: str, source: str, target: str, seed: int, status: str) -> RunFacts:
     lost = status.startswith(("failed", "missing"))
     curve = [
         {"epoch": e, "step": 60 * e, "loss": 0.7 * 0.8**e, "selection": 55 + 3 * e + float(rng.normal())}
         for e in range(1, 6)
     ]
-    return {
-        "key": key, "label": f"stilts/{source}/{target}/{seed}", "kind": "finetune", "task": target, "seed": seed,
-        "start": "", "lineage": ["minilm", *([source] if source else []), target],
-        "recipe": {"learning_rate": 2e-5, "epochs": 10 if target == "cb" else 5, "batch_size": 32},
-        "status": status, "seconds": 74.2, "n_train": 500, "n_selection": 249, "n_validation": 400,
-        "truncated": 0.031 if target == "rte" else 0.0, "curve": [] if lost else curve,
-        "chosen": None if lost else {"epoch": 4, "step": 240}, "error": ERROR if "failed" in status else "",
-    }  # fmt: skip
+    return RunFacts(
+        key=key, label=f"stilts/{source}/{target}/{seed}", kind="train", task=target, seed=seed,
+        lineage=["minilm", *([source] if source else []), target],
+        recipe={"learning_rate": 2e-5, "epochs": 10 if target == "cb" else 5, "batch_size": 32},
+        status=status, seconds=74.2, n_train=500, n_selection=249, n_validation=400,
+        available={"train": 2490, "validation": 400}, truncated={"train": 0.031 if target == "rte" else 0.0},
+        curve=[] if lost else curve, best_step=None if lost else 240, error=ERROR if "failed" in status else "",
+    )  # fmt: skip

@@ -9,7 +9,8 @@ from tests.report.factory import ERROR, ODD_SOURCE, ODD_TARGET, TARGETS, inputs
 from tests.stats.tables import row
 
 from layover.report import words
-from layover.report.build import ReportInputs, build, limits, plain, seconds, troubles, write_figures, write_tables
+from layover.report.build import build, limits, plain, seconds, troubles, write_figures, write_tables
+from layover.report.facts import ReportInputs, TaskFacts
 from layover.stats.table import check
 from layover.stats.transfer import transfer
 
@@ -80,16 +81,16 @@ def test_data_never_becomes_html(html):
 @pytest.mark.parametrize("where", ["name", "provenance", "task", "recipe", "generated", "key", "curve"])
 def test_markup_in_any_field_is_shown_as_text(study, where):
     evil = '"><script>alert(1)</script>'
-    runs = [run | {"recipe": {"optimizer": evil}} for run in study.runs] if where == "recipe" else study.runs
+    runs = [replace(run, recipe={"optimizer": evil}) for run in study.runs] if where == "recipe" else study.runs
     if where == "key":
-        runs = [study.runs[0] | {"key": evil, "start": evil}]
+        runs = [replace(study.runs[0], key=evil, start=evil)]
     if where == "curve":
-        runs = [study.runs[0] | {"task": evil, "lineage": ["minilm", evil, evil]}]
+        runs = [replace(study.runs[0], task=evil, lineage=["minilm", evil, evil])]
     changed = replace(
         study,
         study=study.study | ({"name": evil} if where == "name" else {}),
         provenance={evil: evil} if where == "provenance" else {},
-        tasks=[{"name": evil, "about": evil, "source": evil}] if where == "task" else [],
+        tasks=[TaskFacts(evil, evil, evil, evil)] if where == "task" else [],
         generated=evil if where == "generated" else "",
         runs=runs,
         transfer=study.transfer[:1],

@@ -5,40 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layover.report import figures, tables, words
-from layover.stats.contrast import Contrast
+from layover.report.facts import ReportInputs, RunFacts
 from layover.stats.table import is_degenerate, is_failed
 from layover.stats.transfer import Matrix, Transfer
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-
-@dataclass(frozen=True)
-class ReportInputs:
-    """Everything that a report shows, as plain data; whatever is missing is shown as missing.
-
-    `transfer` holds the matrices with all runs first and, where there are any degenerate ones, without these second.
-    `runs` holds one mapping for each step: key, label, kind, task, seed, start, lineage, recipe, status, seconds,
-    n_train, n_selection, n_validation, truncated, curve (epoch, step, loss, selection), chosen, error.
-    `tasks`: name, about, source, primary, metrics, n_train, n_validation, chance, majority.
-    """
-
-    study: dict[str, Any]
-    observations: DataFrame
-    transfer: Sequence[Transfer] = ()
-    contrasts: Sequence[Contrast] = ()
-    runs: Sequence[dict[str, Any]] = ()
-    provenance: dict[str, Any] = field(default_factory=dict)
-    tasks: Sequence[dict[str, Any]] = ()
-    generated: str = ""
 
 
 def build(inputs: ReportInputs) -> str:
@@ -62,9 +42,7 @@ def build(inputs: ReportInputs) -> str:
         correction=words.CORRECTIONS,
         scores=score_rows(inputs.observations),
         contrasts=inputs.contrasts,
-        runs=[_run(run) for run in inputs.runs],
-        known={run.get("key") for run in inputs.runs},
-        lineages={run.get("key"): lineage(run) for run in inputs.runs},
+        runs={run.key: run for run in inputs.runs},
         curves=_curves(inputs.runs),
         limits=limits(inputs),
         troubles=troubles(inputs),
@@ -119,7 +97,7 @@ def _matrix(prefix: str, matrix: Matrix) -> dict[str, Any]:
     }
 
 
-def _curves(runs: Sequence[dict[str, Any]]) -> list[tuple[str, Any]]:
+def _curves(runs: Sequence[RunFacts]) -> list[tuple[str, Any]]:
     from markupsafe import Markup
 
     drawn = []
@@ -148,8 +126,8 @@ def _score_row(group: tuple[str, ...], rows: list[dict[str, Any]]) -> dict[str, 
     encoder, target, role, metric, strategy, source = group
     rows = sorted(rows, key=lambda row: (row.get("seed", 0), row.get("size") or 0))
     values = [float(row["value"]) for row in rows if _known(row.get("value"))]
-    mean = math.fsum(values) / len(values) if values else None
-    spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1)) if mean and len(values) > 1 else None
+    mean = statistics.fmean(values) if values else None
+    spread = statistics.stdev(values) if len(values) > 1 else None
     return {
         "encoder": encoder, "target": target, "role": role, "metric": metric, "strategy": strategy, "source": source,
         "mean": mean, "sd": spread, "n": len(values),
@@ -157,27 +135,12 @@ def _score_row(group: tuple[str, ...], rows: list[dict[str, Any]]) -> dict[str, 
     }  # fmt: skip
 
 
-def _run(run: Mapping[str, Any]) -> dict[str, Any]:
-    names = (
-        "key", "label", "kind", "task", "seed", "start", "status", "seconds", "n_train", "n_selection", "n_validation",
-        "truncated", "chosen", "error",
-    )  # fmt: skip
-    return {name: run.get(name) for name in names} | {"lineage": lineage(run)}
-
-
-def lineage(run: Mapping[str, Any]) -> str:
-    """How a run came about: "minilm → mnli → rte · seed 1"."""
-    way = " → ".join(str(name) for name in run.get("lineage") or [run.get("label") or run.get("task") or "?"])
-    return way if run.get("seed") is None else f"{way} · seed {run['seed']}"
-
-
-def recipes(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def recipes(runs: Sequence[RunFacts]) -> dict[str, Any]:
     """What all runs' recipes share, and for each other setting the tasks that use each value."""
     settings: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    with_recipe = [run for run in runs if run.get("recipe")]
-    for run in with_recipe:
-        for name, value in run["recipe"].items():
-            settings[name][plain(value)].add(str(run.get("task") or run.get("label") or "?"))
+    for run in runs:
+        for name, value in run.recipe.items():
+            settings[name][plain(value)].add(run.task)
     shared = {name: next(iter(values)) for name, values in settings.items() if len(values) == 1}
     varied = {
         name: {value: sorted(tasks) for value, tasks in sorted(values.items())}
@@ -196,37 +159,34 @@ def limits(inputs: ReportInputs) -> list[str]:
         "as the papers did; such scores are a little too high, in all arms alike.",
     }
     found = [said[inputs.study["selection"]]] if inputs.study.get("selection") in said else []
-    whole = {task.get("name"): task for task in inputs.tasks}
-    for name, word in (("n_train", "training"), ("n_validation", "validation")):
-        cut = {_shortened(run, whole, name) for run in inputs.runs} - {""}
+    holds_out = inputs.study.get("selection") != "validation"
+    used = {
+        "training": [(run, run.n_train, (run.n_selection or 0) * holds_out, "train") for run in inputs.runs],
+        "validation": [(run, run.n_validation, 0, "validation") for run in inputs.runs],
+    }
+    for word, counted in used.items():
+        cut = {
+            f"{run.task} {n:,} of {run.available[split]:,}"
+            for run, n, beside, split in counted
+            if n is not None and split in run.available and n + beside < run.available[split]
+        }
         found += [f"Only a part of the {word} examples was used: {'; '.join(sorted(cut))}."] if cut else []
     shares: dict[str, float] = defaultdict(float)
     for run in inputs.runs:
-        if _known(run.get("truncated")):
-            shares[str(run.get("task"))] = max(shares[str(run.get("task"))], float(run["truncated"]))
+        shares[run.task] = max(shares[run.task], *run.truncated.values(), 0.0)
     long = [f"{task} {100 * share:.1f}%" for task, share in sorted(shares.items()) if share > 0]
     found += [f"Inputs that did not fit and were cut: {', '.join(long)}."] if long else []
-    if not any(task.get("n_validation") for task in inputs.tasks) and not found:
+    if not any(task.n_validation for task in inputs.tasks) and not found:
         return ["Nothing is recorded about limits or about the split that selected."]
     return found
-
-
-def _shortened(run: Mapping[str, Any], whole: Mapping[Any, Mapping[str, Any]], name: str) -> str:
-    used, of = run.get(name), whole.get(run.get("task"), {}).get(name)
-    held_out = (run.get("n_selection") or 0) if name == "n_train" else 0
-    if not _known(used) or not _known(of) or used is None or of is None or used + held_out >= of:
-        return ""
-    return f"{run.get('task')} {used:,} of {of:,}"
 
 
 def troubles(inputs: ReportInputs) -> list[dict[str, str]]:
     """Runs that failed, are missing, or collapsed: what, and why."""
     found: dict[tuple[str, str], dict[str, str]] = {}
     for run in inputs.runs:
-        status = _text(run.get("status"))
-        if is_failed(status) or is_degenerate(status) or status in ("missing", "blocked"):
-            what = lineage(run)
-            found[_text(run.get("key")) or what, ""] = _trouble(what, status, _text(run.get("error")))
+        if is_failed(run.status) or is_degenerate(run.status) or run.status in ("missing", "blocked"):
+            found[run.key, ""] = _trouble(run.way, run.status, run.error)
     for row in inputs.observations.to_dict("records"):
         status, key = _text(row.get("status")), _text(row.get("key"))
         if status in ("", "ok") or (key, "") in found:

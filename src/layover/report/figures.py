@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from layover.report import words
+from layover.report.facts import RunFacts
 from layover.stats.paired import Cell
 from layover.stats.transfer import Average, Matrix
 
@@ -190,21 +191,16 @@ def _forest_part(target: str, cells: list[Cell], limit: float, extent: int, last
     )
 
 
-def curves(runs: Sequence[dict[str, Any]], field: Field) -> alt.FacetChart | None:
+def curves(runs: Sequence[RunFacts], field: Field) -> alt.FacetChart | None:
     """Learning curves, a panel for each task and a line for each run; None where no run has any."""
     import altair as alt
 
     rows, chosen = [], []
-    for run in [run for run in runs if run.get("curve")][:MOST_LINES]:
-        lineage = [str(name) for name in run.get("lineage") or []]
-        through = " → ".join(lineage[1:-1]) or "direct"
-        line = {"task": str(run.get("task") or "?"), "through": through, "key": str(run.get("key") or id(run))}
-        steps = [point for point in run["curve"] if point.get(field) is not None]
-        rows += [line | {"step": p.get("step", p.get("epoch")), "value": p[field]} for p in steps]
-        best = (run.get("chosen") or {}).get("step")
-        chosen += [
-            line | {"step": p["step"], "value": p[field]} for p in steps if best is not None and p.get("step") == best
-        ]
+    for run in [run for run in runs if run.curve][:MOST_LINES]:
+        line = {"task": run.task, "through": " → ".join(run.lineage[1:-1]) or "direct", "key": run.key}
+        points = [line | {"step": p["step"], "value": p[field]} for p in run.curve if p.get(field) is not None]
+        rows += points
+        chosen += [point | {"chosen": True} for point in points if point["step"] == run.best_step]
     if not rows:
         return None
     several = len({row["through"] for row in rows}) > 1
@@ -219,7 +215,7 @@ def curves(runs: Sequence[dict[str, Any]], field: Field) -> alt.FacetChart | Non
     )
     lines = base.mark_line(strokeWidth=1.4, opacity=0.75, aria=False)
     dots = base.mark_point(filled=True, size=34, opacity=1, aria=False).transform_filter("datum.chosen")
-    data = alt.Data(values=rows + [row | {"chosen": True} for row in chosen])
+    data = alt.Data(values=rows + chosen)
     chart = alt.layer(lines.transform_filter("!datum.chosen"), dots, data=data).properties(width=210, height=130)
     header = alt.Header(title=None, labelFontWeight="bold", labelFontSize=12, labelAnchor="start", labelLimit=210)
     faceted = chart.facet(facet=alt.Facet("task:N", header=header), columns=3)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from layover import observations
-from layover.explain import decide
+from layover.explain import Decision, decide
 from layover.plan import Plan
-from layover.report.build import ReportInputs
+from layover.report.facts import ReportInputs, RunFacts, TaskFacts
 from layover.stats.contrast import Contrast, contrast
+from layover.stats.table import is_degenerate
 from layover.stats.transfer import Transfer, transfer
 from layover.step import Recipe, Train
 from layover.store import Store
@@ -46,7 +48,7 @@ def _transfers(plan: Plan, table: DataFrame, predictions: Lookup) -> list[Transf
     against = plan.baseline()
     if against is None or len(plan.study.strategies) < 2:
         return []
-    views = (False, True) if table["status"].str.startswith("degenerate").any() else (False,)
+    views = (False, True) if any(map(is_degenerate, table["status"])) else (False,)
     return [transfer(table, predictions, against, without_degenerate=without) for without in views]
 
 
@@ -70,43 +72,35 @@ def _study(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _run(plan: Plan, store: Store, decision: Any) -> dict[str, Any]:
+def _run(plan: Plan, store: Store, decision: Decision) -> RunFacts:
     """One step as the report shows it."""
     key, step = decision.key, plan.steps[decision.key]
-    run: dict[str, Any] = {
-        "key": key,
-        "label": decision.label,
-        "kind": decision.kind,
-        "task": step.task.name if isinstance(step, Train) else "",
-        "seed": step.seed if isinstance(step, Train) else None,
-        "start": getattr(step, "start", None) or "",
-        "lineage": _lineage(plan, key),
-        "status": "missing" if decision.action == "run" else decision.action,
-        "error": decision.reason if decision.action in ("failed", "blocked") else "",
-    }
+    planned: dict[str, Any] = {"key": key, "label": decision.label, "kind": decision.kind}
+    planned["lineage"] = _lineage(plan, key)
+    if isinstance(step, Train):
+        planned |= {"task": step.task.name, "seed": step.seed, "start": step.start or ""}
     if not store.finished(key):
-        return run
-    run["status"] = "ok"
+        error = decision.reason if decision.action in ("failed", "blocked") else ""
+        return RunFacts(**planned, status="missing" if decision.action == "run" else decision.action, error=error)
     facts = store.read(key, "provenance.json")
     if not isinstance(step, Train):
-        return {**run, "chosen": store.read(key, "choice.json")["chosen"], "seconds": facts["seconds"]}
+        chosen = store.read(key, "choice.json")["chosen"]
+        return RunFacts(**planned, status="ok", chosen=chosen, seconds=facts["seconds"])
     rows = store.read(key, "observations.jsonl")
-    return {
-        **run,
-        "status": rows[0]["status"] if rows else "ok",
-        "recipe": facts["recipe"],
-        "seconds": facts["seconds"],
-        "n_train": facts["examples"]["train"],
-        "n_selection": facts["examples"]["selection"],
-        "n_validation": facts["examples"]["validation"],
-        "available": facts["available"],
-        "truncated": facts["truncated"],
-        "max_length": facts["max_length"],
-        "majority": facts["majority"],
-        "stopped": facts["stopped"],
-        "scores": {f"{row['split']} {row['metric']}": row["value"] for row in rows},
-        "curve": store.read(key, "curve.jsonl"),
-    }
+    return RunFacts(
+        **planned,
+        status=rows[0]["status"] if rows else "ok",
+        recipe=facts["recipe"],
+        seconds=facts["seconds"],
+        n_train=facts["examples"]["train"],
+        n_selection=facts["examples"]["selection"],
+        n_validation=facts["examples"]["validation"],
+        available=facts["available"],
+        truncated=facts["truncated"],
+        majority=facts["majority"],
+        best_step=facts["best_step"] if facts["recipe"]["checkpoint"] == "best" else None,
+        curve=store.read(key, "curve.jsonl"),
+    )
 
 
 def _lineage(plan: Plan, key: str) -> list[str]:
@@ -120,26 +114,15 @@ def _lineage(plan: Plan, key: str) -> list[str]:
     return [name, step.task.name]
 
 
-def _task(plan: Plan, runs: list[dict[str, Any]], name: str) -> dict[str, Any]:
+def _task(plan: Plan, runs: list[RunFacts], name: str) -> TaskFacts:
     """A task's facts; counts come from its runs, so they are what was really used."""
     task = plan.tasks[name]
-    seen = [run for run in runs if run["task"] == name and "n_train" in run]
-    majority = seen[0]["majority"] if seen else None
-    return {
-        "name": name,
-        "about": task.about,
-        "source": task.source,
-        "primary": task.primary,
-        "metrics": list(task.metrics),
-        "output": task.output,
-        "labels": list(task.labels),
-        "data": plan.sources[name].digest,
-        "n_train": seen[0]["n_train"] if seen else None,
-        "n_validation": seen[0]["n_validation"] if seen else None,
-        "available": seen[0]["available"] if seen else {},
-        "truncated": seen[0]["truncated"] if seen else {},
-        "majority": None if majority is None else 100 * majority,
-    }
+    facts = TaskFacts(name, task.about, task.source, task.primary)
+    seen = next((run for run in runs if run.task == name and run.n_train is not None), None)
+    if seen is None:
+        return facts
+    majority = None if seen.majority is None else 100 * seen.majority
+    return replace(facts, n_train=seen.n_train, n_validation=seen.n_validation, majority=majority)
 
 
 def _provenance(plan: Plan, store: Store) -> dict[str, Any]:
@@ -155,7 +138,7 @@ def _provenance(plan: Plan, store: Store) -> dict[str, Any]:
             found.setdefault(name, Counter())[str(value)] += 1
     facts = {name: _counted(values) for name, values in found.items()}
     facts |= {f"encoder {name}": encoder.identity for name, encoder in plan.encoders.items()}
-    return facts
+    return facts | {f"data of {name}": source.digest for name, source in plan.sources.items()}
 
 
 def _counted(values: Counter[str]) -> str:

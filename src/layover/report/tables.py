@@ -15,7 +15,7 @@ from layover.stats.paired import Cell
 from layover.stats.transfer import Matrix
 
 if TYPE_CHECKING:
-    from layover.report.build import ReportInputs
+    from layover.report.facts import ReportInputs
 
 CELL_COLUMNS = (
     "encoder", "strategy", "against", "degenerate_runs", "source", "target", "role", "metric", "delta", "low", "high",

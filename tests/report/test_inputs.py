@@ -1,0 +1,82 @@
+"""What a real store holds is what the page says: rows left out, texts cut, the step kept, the data used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.kit import FAST, Command, study_words, write_study
+
+from layover.report import inputs
+from layover.report.build import build, limits
+from layover.report.facts import ReportInputs
+from layover.session import Session, run
+
+
+@pytest.fixture(scope="module")
+def session(bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Session:
+    """24 rows of which 16 are used, 4 of them held out; every text is cut to 8 tokens."""
+    folder = tmp_path_factory.mktemp("study")
+    limit = {"train": 16, "validation": 6, "role": {"source": {"train": 24, "validation": 12}}}
+    words = study_words(bert, folder, recipe={**FAST, "epochs": 3, "max_length": 8}, limit=limit, holdout=0.25)
+    return run(write_study(folder / "study.toml", words), store=folder / "store")
+
+
+@pytest.fixture(scope="module")
+def facts(session: Session) -> ReportInputs:
+    return inputs.inputs_of(session.plan, session.store)
+
+
+def test_the_page_says_which_part_of_the_data_was_used(facts: ReportInputs) -> None:
+    said = limits(facts)
+    assert "Only a part of the training examples was used: mine 12 of 24." in said  # and 4 held out; stop used all
+    assert "Only a part of the validation examples was used: mine 6 of 12." in said
+    assert "Inputs that did not fit and were cut: mine 100.0%, stop 100.0%." in said
+    assert all(sentence in build(facts) for sentence in said)
+
+
+def test_runs_hold_the_facts_of_their_steps(session: Session, facts: ReportInputs) -> None:
+    for one in facts.runs:
+        stored = session.store.read(one.key, "provenance.json")
+        assert one.status == session.store.read(one.key, "observations.jsonl")[0]["status"]
+        assert one.best_step == stored["best_step"] > 0
+        assert (one.n_train, one.n_selection, one.n_validation) == tuple(stored["examples"].values())
+        assert one.seconds == stored["seconds"]
+        assert one.curve[-1]["step"] == stored["steps"]
+        assert f"step {one.best_step}" in build(facts)
+    ways = {one.way.rpartition("/")[2] for one in facts.runs}
+    assert ways == {"bert → mine · seed 1", "bert → stop · seed 1", "bert → stop → mine · seed 1"}
+
+
+def test_tasks_and_provenance_name_what_was_used(session: Session, facts: ReportInputs) -> None:
+    assert {task.name: (task.n_train, task.n_validation) for task in facts.tasks} == {"mine": (12, 6), "stop": (18, 12)}
+    assert all(50 <= (task.majority or 0) < 100 for task in facts.tasks)
+    for name, source in session.plan.sources.items():
+        assert facts.provenance[f"data of {name}"] == source.digest
+
+
+def test_a_report_with_tables_and_figures_is_computed_once(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    gather = inputs.inputs_of
+    monkeypatch.setattr(inputs, "inputs_of", lambda *given: asked.append(1) or gather(*given))
+    session.report(tmp_path / "new" / "r.html", tables=tmp_path / "t", figures=tmp_path / "f")
+    assert len(asked) == 1
+    assert (tmp_path / "new" / "r.html").is_file()
+    assert (tmp_path / "t" / "cells.csv").is_file()
+    assert (tmp_path / "f" / "curves-loss.pdf").is_file()
+
+
+def test_the_command_writes_what_is_asked_for(session: Session, command: Command, tmp_path: Path) -> None:
+    study, store = session.store.root.parent / "study.toml", session.store.root
+    done = command("report", study, "--store", store)
+    assert (done.code, Path("small.html").is_file()) == (0, True)
+    assert done.out.strip() == f"report: {Path('small.html').resolve()}"
+    done = command("report", study, "--store", store, "--out", "a/b.html", "--tables", "t", "--figures", "f")
+    assert done.out.splitlines()[1:] == [f"written: {Path('t').resolve()}", f"written: {Path('f').resolve()}"]
+    assert Path("a/b.html").is_file()
+    Path("file").touch()
+    wrong = command("report", study, "--store", store, "--out", "file/r.html")
+    assert wrong.code == 2
+    assert "cannot be written" in wrong.err

@@ -128,6 +128,9 @@ def test_limits_say_what_was_cut_and_what_selected(study):
     assert "400 of 400" not in said
     other = replace(study, study=study.study | {"selection": "validation"})
     assert "a little too high" in " ".join(limits(other))
+    last = replace(study, runs=[replace(run, n_selection=0) for run in study.runs])
+    assert "held out" not in " ".join(limits(last))
+    assert "No epoch was chosen" in " ".join(limits(last))
 
 
 def test_a_page_without_runs_tasks_or_transfer_still_says_so(study):

@@ -157,8 +157,11 @@ def limits(inputs: ReportInputs) -> list[str]:
         "scores are on the validation set, which chose nothing.",
         "validation": "The best epoch of each run was chosen on the validation set, on which scores are reported too, "
         "as the papers did; such scores are a little too high, in all arms alike.",
+        "none": "No epoch was chosen: every run ended with its last weights, and scores are on the validation set.",
     }
-    found = [said[inputs.study["selection"]]] if inputs.study.get("selection") in said else []
+    selected = [run.n_selection > 0 for run in inputs.runs if run.n_selection is not None]
+    way = inputs.study.get("selection") if any(selected) or not selected else "none"
+    found = [said[way]] if way in said else []
     holds_out = inputs.study.get("selection") != "validation"
     used = {
         "training": [(run, run.n_train, (run.n_selection or 0) * holds_out, "train") for run in inputs.runs],

@@ -12,6 +12,7 @@ from tests.kit import own_table, write_study
 from layover.errors import StudyError, UserError
 from layover.step import Recipe
 from layover.study import Study, load_study, presets
+from layover.tasks.own import declaration
 
 Words = dict[str, Any]
 
@@ -77,7 +78,7 @@ def test_paths_of_own_tasks_start_from_the_study_file(tmp_path: Path, monkeypatc
         tmp_path / "there" / "study.toml", words(task={"mine": table}, tasks={"target": ["mine", "rte"]}, limit=None)
     )
     monkeypatch.chdir(tmp_path)
-    assert "mine" in load_study(path)[0].own_tasks()
+    assert declaration(load_study(path)[0].task["mine"])["labels"] == ["no", "yes"]
 
 
 # one thing is wrong

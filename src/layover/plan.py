@@ -17,7 +17,7 @@ from layover.strategies import Cell
 from layover.study import Study
 from layover.tasks import TASKS, Task
 from layover.tasks.load import Source, locate
-from layover.tasks.own import declaration, own_files
+from layover.tasks.own import declaration, from_declaration, own_files
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,12 @@ def compile_plan(study: Study, base: Path | None = None, data: Sequence[Path] = 
     `base` is the folder of the study file; `data` are directories of task data. No torch, no training, and no network
     unless an encoder or a task names the Hub without a commit. Raises one error with every encoder and task not found.
     """
-    own = study.own_tasks()
-    declared = {name: _identity_of(declaration(study.task[name])) for name in own}
-    tasks = {name: own.get(name) or TASKS.get(name) for name in _task_names(study)}
+    declared = {name: declaration(table) for name, table in study.task.items()}
+    tasks = {n: from_declaration(n, declared[n]) if n in declared else TASKS.get(n) for n in _task_names(study)}
     found, sources = _find(study, tasks, base, data)
-    compiler = _Compiler(study, tasks, sources, declared)
+    compiler = _Compiler(study, tasks, sources, {name: _identity_of(words) for name, words in declared.items()})
     scores = tuple(compiler.scores(found))
-    files = {name: source.files for name, source in sources.items() if name in own}
+    files = {name: source.files for name, source in sources.items() if name in declared}
     places = Places(
         data=tuple(Path(d) for d in data),
         files=files,
@@ -154,7 +153,7 @@ class _Compiler:
                 yield Score(name, strategy_name, "", task, "source", seed, key)
 
     def _maker(self, encoder: Encoder, made: list[tuple[str, str, str]]):
-        def make(_: str, task: str, role: str, seed: int, start: Train | None) -> Train:
+        def make(task: str, role: str, seed: int, start: Train | None) -> Train:
             step = self._train(encoder, task, role, seed, start)
             key = key_of(step)
             chain = f"{self.labels[step.start].rsplit(' · ', 1)[0]} → " if step.start else f"{encoder.name} · "

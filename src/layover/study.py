@@ -18,8 +18,6 @@ from layover.errors import Problem, StudyError, UserError, did_you_mean, raise_a
 from layover.schema import NAME, Table, problem_of
 from layover.step import Recipe
 from layover.strategies import Strategy
-from layover.tasks import Task
-from layover.tasks.own import own_task
 
 PRESETS = Path(__file__).parent / "studies"
 SCHEMA = 1
@@ -133,10 +131,6 @@ class Study(Table):
     def strategy_objects(self) -> dict[str, Strategy]:
         """The strategies by name, built from their tables."""
         return {name: strategy_of(name, table)[0] for name, table in self.strategies.items()}  # type: ignore[misc]
-
-    def own_tasks(self) -> dict[str, Task]:
-        """The user's own tasks by name, from the `[task.*]` tables."""
-        return {name: own_task(name, table, f"task.{name}") for name, table in self.task.items()}
 
     def recipe_for(self, task: str, role: str) -> Recipe:
         """The recipe of a task in its role: `[recipe]`, overridden by `[recipe.role.*]`, then by `[recipe.task.*]`."""

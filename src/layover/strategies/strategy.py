@@ -22,14 +22,14 @@ class Cell:
     target: str
     role: str
     seed: int
-    make: Callable[[str, str, str, int, Train | None], Train]
+    make: Callable[[str, str, int, Train | None], Train]
 
     def train(self, task: str, role: str, start: Train | None = None) -> Train:
         """A step that trains on `task` in its role ("source", "target", "probing"), from `start` or the plain encoder.
 
         Optimizer and stopping state never cross a step: every step begins with a fresh one.
         """
-        return self.make(self.encoder, task, role, self.seed, start)
+        return self.make(task, role, self.seed, start)
 
 
 @runtime_checkable

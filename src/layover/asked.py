@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from layover.errors import Problem, UserError
+from layover.errors import Problem, UserError, raise_all
 
 if TYPE_CHECKING:
     from layover.session import Session
@@ -105,8 +105,7 @@ def data_directories(data: list[Path] | None) -> list[Path]:
         for directory in named
         if not directory.is_dir()
     ]
-    if missing:
-        raise UserError(*missing)
+    raise_all(UserError, missing)
     return named
 
 

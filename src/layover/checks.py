@@ -33,11 +33,11 @@ def check_names(words: Mapping[str, Any]) -> list[Problem]:
         except UserError as error:
             problems.extend(error.problems)
     strategies = _tables(words, "strategies")
+    listed = {role: _strings(names) for role, names in _tables(words, "tasks", values=object).items()}
     used: list[str] = []
     for role in ("target", "probing"):
-        listed = _strings(_tables(words, "tasks", values=object).get(role))
-        problems += _unknown_tasks(f"tasks.{role}", listed, own)
-        used += listed
+        problems += _unknown_tasks(f"tasks.{role}", listed.get(role, []), own)
+        used += listed.get(role, [])
     for name, table in strategies.items():
         problems += strategy_of(name, table)[1]
         sources = _strings(table.get("sources"))
@@ -46,9 +46,8 @@ def check_names(words: Mapping[str, Any]) -> list[Problem]:
             fault = "names a value twice" if sources else "is empty"
             problems.append(Problem(f"strategies.{name}.sources", f"{fault}: {sources}", "name each source once"))
         used += sources
-    roles = [role for role in ROLES if role == "source" or _strings(_tables(words, "tasks", values=object).get(role))]
-    if not any(_strings(table.get("sources")) for table in strategies.values()):
-        roles.remove("source")
+    listed["source"] = [name for table in strategies.values() for name in _strings(table.get("sources"))]
+    roles = [role for role in ROLES if listed.get(role)]
     problems += _unused("recipe", words, used, roles) + _unused("limit", words, used, roles)
     problems += [
         Problem(f"task.{n}", "is used by nothing", "name it under [tasks] or as a source") for n in own if n not in used

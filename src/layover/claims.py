@@ -6,7 +6,6 @@ lease has run out, or at once when its process is dead on this machine. There is
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import threading
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from layover.files import write_json
+from layover.files import read_json, write_json
 
 LEASE_SECONDS = 60.0
 BEAT_SECONDS = 5.0
@@ -74,7 +73,7 @@ class Claim:
 def read_claim(path: Path) -> dict[str, Any] | None:
     """A claim's content; None where there is none or it is unreadable."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return content if {name: type(content[name]) for name in FIELDS} == FIELDS else None
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None

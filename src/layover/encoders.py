@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from layover import identity
-from layover.errors import EncoderError, HubError, Problem, did_you_mean
+from layover.errors import EncoderError, HubError, Problem, did_you_mean, raise_all
 from layover.files import digest
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -143,8 +143,7 @@ def _from_directory(name: str, directory: Path) -> Encoder:
                 "write it with tokenizer.save_pretrained(directory)",
             )
         )
-    if problems:
-        raise EncoderError(*problems)
+    raise_all(EncoderError, problems)
     settings = [directory / file for file in SETTINGS_FILES if (directory / file).is_file()]
     parts = {file.name: digest(file) for file in [*weights, *tokenizer, *settings]}
     return Encoder(name, "sha256:" + identity.key("encoder", parts), str(directory), _size(directory))

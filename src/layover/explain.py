@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,10 +52,15 @@ def decide(plan: Plan, store: Store) -> list[Decision]:
     return list(decisions.values())
 
 
+def to_do(decisions: Iterable[Decision]) -> list[str]:
+    """The keys of the steps that are not finished."""
+    return [decision.key for decision in decisions if decision.action != "reuse"]
+
+
 def _decide(store: Store, key: str, todo: set[str], waiting: int) -> tuple[Action, str, Mapping[str, Any] | None]:
     if key not in todo:
         return "reuse", "finished", None
-    claim = read_claim(store.root / "claims" / f"{key}.json")
+    claim = read_claim(store.claim(key))
     if claim is not None and alive(claim):
         return "running", f"on {claim['host']}, process {claim['pid']}", claim["progress"]
     if store.finished(key):

@@ -10,7 +10,7 @@ from typing import Any
 from layover.errors import UserError
 from layover.strategies import STRATEGIES
 from layover.tasks import TASKS, Task
-from layover.tasks.load import load, locate
+from layover.tasks.load import Source, locate, read
 
 
 def list_tasks(data: Sequence[Path]) -> list[dict[str, Any]]:
@@ -21,18 +21,23 @@ def list_tasks(data: Sequence[Path]) -> list[dict[str, Any]]:
             "format": type(task.format).__name__,
             "output": task.output,
             "primary": task.primary,
-            "data": where(task, data),
+            "data": _where(_find(task, data)),
             "about": task.about,
         }
         for task in TASKS
     ]
 
 
-def where(task: Task, data: Sequence[Path]) -> str:
-    """Where a task's data would come from."""
+def _find(task: Task, data: Sequence[Path]) -> Source | None:
     try:
-        source = locate(task, data)
+        return locate(task, data)
     except UserError:
+        return None
+
+
+def _where(source: Source | None) -> str:
+    """Where a task's data comes from."""
+    if source is None:
         return "not found"
     if source.files:
         return str(source.files["train"].parent)
@@ -42,6 +47,7 @@ def where(task: Task, data: Sequence[Path]) -> str:
 def describe_task(name: str, data: Sequence[Path]) -> dict[str, Any]:
     """Everything about one task; with data on this machine, also its counts."""
     task = TASKS.get(name)
+    source = _find(task, data)
     facts = {
         "version": task.version,
         "about": task.about,
@@ -50,14 +56,11 @@ def describe_task(name: str, data: Sequence[Path]) -> dict[str, Any]:
         "labels": ", ".join(task.labels) or task.output,
         "metrics": ", ".join(task.metrics),
         "hub": str(task.hub or ""),
-        "data": where(task, data),
+        "data": _where(source),
     }
-    if facts["data"] not in ("not found",) and not facts["data"].startswith("hub:"):
-        found = load(
-            task, locate(task, data), limit_train=None, limit_validation=None, selection="holdout", holdout=0.1
-        )
-        facts |= {"train": found.n_train_total, "validation": found.n_validation_total}
-        facts["first row"] = repr(found.train[0].inputs)[:400]
+    if source is not None and not source.digest.startswith("hub:"):
+        train, validation = read(task, source, "train"), read(task, source, "validation")
+        facts |= {"train": len(train), "validation": len(validation), "first row": repr(train[0].inputs)[:400]}
     return facts
 
 

@@ -53,7 +53,7 @@ class Bars:
 
     def _poll(self) -> None:
         while not self._stop.wait(REFRESH_SECONDS):
-            claim = read_claim(self._session.store.root / "claims" / f"{self._key}.json")
+            claim = read_claim(self._session.store.claim(self._key))
             progress = claim["progress"] if claim else {}
             if progress:
                 self._progress.update(self._step, completed=progress["step"], total=progress["steps"])

@@ -47,7 +47,7 @@ def run_step(step: Step, store: Store, places: Places, keep_weights: bool = Fals
         return Outcome(key, "finished")
     progress: dict[str, Any] = {}
     with store.writing():
-        claim = Claim(store.root / "claims" / f"{key}.json", lambda: dict(progress))
+        claim = Claim(store.claim(key), lambda: dict(progress))
         if not claim.take():
             return Outcome(key, "claimed")
         attempt = store.attempt(key)
@@ -63,8 +63,8 @@ def run_step(step: Step, store: Store, places: Places, keep_weights: bool = Fals
             if store.holds(key, keep_weights):
                 # somebody else published it meanwhile, and took this attempt's folder away
                 return Outcome(key, "finished", time.monotonic() - started)
-            write_text(attempt / "error.txt", f"{traceback.format_exc()}\n{_last_line(error)}\n")
-            return Outcome(key, "failed", time.monotonic() - started, _last_line(error))
+            write_text(attempt / "error.txt", f"{traceback.format_exc()}\n{_in_one_line(error)}\n")
+            return Outcome(key, "failed", time.monotonic() - started, _in_one_line(error))
     return Outcome(key, "finished", time.monotonic() - started)
 
 
@@ -226,6 +226,6 @@ def _system_error(error: BaseException) -> int:
     return int(found[1]) if found else 0
 
 
-def _last_line(error: BaseException) -> str:
+def _in_one_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]}"

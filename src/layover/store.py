@@ -178,6 +178,10 @@ class Store:
         """Where the checkpoint of an unfinished step is kept."""
         return self.root / "work" / f"{key}.resume"
 
+    def claim(self, key: str) -> Path:
+        """The file in which whoever works on a step says so: see `layover.claims`."""
+        return self.root / "claims" / f"{key}.json"
+
     def publish(self, step: Step, attempt: Path) -> bool:
         """Make an attempt the finished step by one rename. False where another attempt was first: that one stands.
 

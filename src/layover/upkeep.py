@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from layover import identity
 from layover.claims import alive, read_claim
 from layover.errors import LayoverError, Problem
-from layover.files import read_jsonl
+from layover.files import read_json, read_jsonl
 from layover.step import Choose, Train, from_json, key_of
 from layover.store import Store
 
@@ -44,7 +43,7 @@ def collect_garbage(store: Store, dry_run: bool) -> list[tuple[Path, int]]:
     needed = {step.start for study in store.studies().values() for step in _unfinished_trains(store, study)}
     dead = [path for key in store.finished_keys() if key not in needed and (path := store.weights(key))]
     for path in (store.root / "work").iterdir():
-        claim = read_claim(store.root / "claims" / f"{path.name.split('.')[0]}.json")
+        claim = read_claim(store.claim(path.name.split(".")[0]))
         # the checkpoint of an unfinished step is work that can be gone on with
         if not (claim and alive(claim)) and not (path.name.endswith(".resume") and not store.finished(path.name[:-7])):
             dead.append(path)
@@ -66,7 +65,7 @@ def _verify_step(store: Store, key: str) -> list[Problem]:
 
     def check(path: Path) -> None:
         if path.suffix == ".json":
-            json.loads(path.read_text(encoding="utf-8"))
+            read_json(path)
         elif path.suffix == ".jsonl":
             read_jsonl(path)
         elif path.suffix == ".parquet":

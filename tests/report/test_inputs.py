@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.kit import FAST, Command, study_words, write_study
 
+from layover import observations
 from layover.report import inputs
 from layover.report.build import build, limits
 from layover.report.facts import ReportInputs
@@ -46,6 +47,18 @@ def test_runs_hold_the_facts_of_their_steps(session: Session, facts: ReportInput
         assert f"step {one.best_step}" in build(facts)
     ways = {one.way.rpartition("/")[2] for one in facts.runs}
     assert ways == {"bert → mine · seed 1", "bert → stop · seed 1", "bert → stop → mine · seed 1"}
+
+
+def test_where_a_run_collapsed_the_page_has_a_view_without_it(
+    session: Session, facts: ReportInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(facts.transfer) == 1 + any(one.status.startswith("degenerate") for one in facts.runs)
+    for status, views in (("ok", [False]), ("degenerate: constant prediction", [False, True])):
+        rows = [row | {"status": status} for row in observations.collect(session.plan, session.store)]
+        monkeypatch.setattr(observations, "collect", lambda *_, rows=rows: rows)
+        found = inputs.inputs_of(session.plan, session.store).transfer
+        assert [one.without_degenerate for one in found] == views
+        monkeypatch.undo()
 
 
 def test_tasks_and_provenance_name_what_was_used(session: Session, facts: ReportInputs) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.report.factory import ERROR, ODD_SOURCE, ODD_TARGET, TARGETS, inputs
 from tests.stats.tables import row
 
-from layover.report import words
+from layover.report import figures, words
 from layover.report.build import build, limits, plain, seconds, troubles, write_figures, write_tables
 from layover.report.facts import ReportInputs, TaskFacts
 from layover.stats.table import check
@@ -163,6 +163,11 @@ def test_tables_as_csv_and_latex(study, tmp_path):
     assert tex.count(r"\\") == 1 + len(TARGETS) + 1
     lines = (tmp_path / "matrix-minilm-stilts.csv").read_text().splitlines()
     assert len(lines) == 1 + len(TARGETS) + 1
+    matrix = study.transfer[0].matrix()
+    means = [f"{matrix.averages['target', source].delta:.6g}" for source in matrix.sources]
+    assert lines[-1].split(",")[-len(means) :] == means
+    collapsed = [cell for cell in matrix.cells.values() if cell.degenerate]
+    assert len(collapsed) == tex.count(r"$^\dagger$") == 1
 
 
 def test_figures_as_svg_png_and_pdf(study, tmp_path):
@@ -174,6 +179,39 @@ def test_figures_as_svg_png_and_pdf(study, tmp_path):
     }
     starts = {"svg": b"<svg", "png": b"\x89PNG", "pdf": b"%PDF"}
     assert all(path.read_bytes().startswith(starts[path.suffix[1:]]) for path in paths)
+
+
+def test_a_dot_marks_the_step_whose_weights_were_kept(study):
+    chart = figures.curves(study.runs, "selection")
+    assert chart is not None
+    marked = [point for point in _values(chart.to_dict()) if point.get("chosen")]
+    finished = {run.key for run in study.runs if run.curve}
+    assert {(point["key"], point["step"]) for point in marked} == {(key, 240) for key in finished}
+
+
+def test_the_largest_difference_has_the_fullest_colour(study):
+    cells = study.transfer[0].matrix().cells
+    largest = max((cell.delta for cell in cells.values() if cell.delta is not None), key=abs)
+    fills = {value["text"]: value["fill"] for value in _values(figures.heatmap(study.transfer[0].matrix()).to_dict())}
+    assert fills[words.points(largest)] == figures.shade(largest, abs(largest)) in ("#2166ac", "#b2182b")
+    assert list(fills.values()).count(fills[words.points(largest)]) == 1
+
+
+def _values(spec):
+    """Every row of data in a chart's specification."""
+    if isinstance(spec, dict):
+        for name, item in spec.items():
+            yield from item if name == "values" else _values(item)
+    elif isinstance(spec, list):
+        for item in spec:
+            yield from _values(item)
+
+
+def test_the_answer_begins_with_the_largest_gain():
+    rows = [row("direct", "", target, seed, 50) for target in ("cb", "rte") for seed in range(5)]
+    rows += [row("stilts", "mnli", t, seed, 50 + up) for t, up in (("cb", 8), ("rte", 20)) for seed in range(5)]
+    sentence = words.answer(transfer(rows))[0]
+    assert 0 == sentence.index("mnli helps rte (+20.0") < sentence.index("mnli helps cb (+8.0")
 
 
 def test_numbers_are_printed_as_readers_expect():

@@ -220,6 +220,15 @@ def test_a_contrast_with_direct_has_the_numbers_of_the_matrix():
     assert {(r.source, r.target): r for r in rows} == cells
 
 
+def test_the_rows_of_a_contrast_are_corrected_as_one_family():
+    plain, holm = (
+        [r.p_adjusted for r in contrast(ROWS, ["stilts"], "direct", PREDICTIONS.get, correct=how).rows]
+        for how in ("none", "holm")
+    )
+    assert holm == pytest.approx(adjust(plain, "holm"))
+    assert holm != plain
+
+
 def test_a_contrast_pairs_the_same_source_where_both_have_sources():
     rows = [row("direct", "", "rte", s, 50) for s in (1, 2)]
     rows += [row("stilts", src, "rte", s, v + s) for src, v in (("mnli", 60), ("squad", 40)) for s in (1, 2)]

@@ -291,6 +291,17 @@ CHOICES = Task("m", 1, Choice("text", ("a", "b")), ("accuracy",))
 HALF = np.log(2.0)
 
 
+def test_collapse_is_judged_by_the_training_sets_own_labels_and_choices(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(work, "collapse", lambda *facts: given.append(facts) or "")
+    run(EACH_STEP, "choice", n_train=24)
+    _, _, predicted, gold, labels, n_inputs, _ = given[0]
+    assert (len(predicted), len(gold)) == (12, 12)
+    assert (len(labels), len(n_inputs)) == (18, 18)  # 24 less a quarter that is held out
+
+
 def collapsed(**changes: Any) -> str:
     """What is said of a healthy run with some facts changed."""
     facts: dict[str, Any] = {

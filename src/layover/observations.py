@@ -84,9 +84,8 @@ def _later_metrics(
     if predictions is None:
         return []
     status = done[0]["status"] if done else "ok"
-    gold, predicted, n = predictions.gold, predictions.predicted, predictions.n_classes
     return [
-        {"split": "validation", "metric": name, "value": get_metric(name).score(gold, predicted, n), "status": status}
+        {"split": "validation", "metric": name, "value": get_metric(name).score(predictions), "status": status}
         for name in missing
     ]
 

@@ -122,16 +122,15 @@ def _train(step: Train, store: Store, places: Places, attempt: Path, keep: bool,
 
     started, cpu = time.monotonic(), time.process_time()
     recipe = recipe_of(step, store)
-    task, data = task_of(step.task), data_of(step.task, places, recipe.selects)
+    data = data_of(step.task, places, recipe.selects)
+    task = data.task
     start = store.weights(step.start) if step.start else None
     if step.start and start is None:
         raise StepError(f"the weights of step {step.start}, from which this one starts, are not in the store")
     location = places.encoders.get(step.encoder)
     if location is None:
         raise StepError(f"no place is known for encoder {step.encoder}")
-    result = work.train(
-        task, data, recipe, step.seed, location, start, places, store.resume_folder(key_of(step)), report
-    )
+    result = work.train(data, recipe, step.seed, location, start, places, store.resume_folder(key_of(step)), report)
     work.write_predictions(attempt / "predictions.parquet", task, result)
     write_jsonl(attempt / "observations.jsonl", _scores(task, step.task.select_by, result))
     write_jsonl(attempt / "curve.jsonl", result.state.curve)
@@ -145,6 +144,7 @@ def _train(step: Train, store: Store, places: Places, attempt: Path, keep: bool,
         "examples": counts,
         "available": {"train": data.n_train_total, "validation": data.n_validation_total},
         "truncated": result.truncated,
+        "lost": result.lost,
         "max_length": result.max_length,
         "tokens": result.state.tokens,
         "steps": result.state.step,
@@ -178,7 +178,7 @@ def _scores(task: Task, select_by: str, result: Any) -> list[dict[str, Any]]:
         {
             "split": "validation",
             "metric": name,
-            "value": get_metric(name).score(result.gold, result.predicted, result.n_classes),
+            "value": get_metric(name).score(result.decoded.predictions),
             "primary": name == task.primary,
             "status": status,
         }

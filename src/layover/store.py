@@ -24,12 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from layover import identity
 from layover.errors import Problem, StoreError
 from layover.files import read_json, read_jsonl, sync, write_json
-from layover.metrics import Predictions
+from layover.predictions import Predictions
+from layover.predictions import read as read_predictions
 from layover.step import Step, from_json, key_of, to_json
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -159,12 +158,7 @@ class Store:
         path = self.folder(key) / "predictions.parquet"
         if not path.is_file():
             return None
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(path, columns=["row", "gold", "predicted"])
-        columns = [table.column(name).to_numpy() for name in ("row", "gold", "predicted")]
-        n_classes = int((table.schema.metadata or {}).get(b"n_classes", b"0"))
-        return Predictions(columns[0].astype(np.int64), columns[1], columns[2], n_classes)
+        return read_predictions(path)
 
     # attempts
 

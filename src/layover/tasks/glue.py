@@ -6,7 +6,8 @@ that name follows a bar.
 
 from __future__ import annotations
 
-from layover.tasks.task import Hub, Pair, Single, Task
+from layover.tasks.formats import Pair, Single
+from layover.tasks.task import Hub, Task
 
 REPO, REVISION = "nyu-mll/glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 ENTAILMENT = ("entailment", "not_entailment")

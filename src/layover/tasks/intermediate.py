@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from layover.tasks.task import Choice, Hub, Pair, Task
+from layover.tasks.formats import Choice, Pair
+from layover.tasks.task import Hub, Task
 
 commonsenseqa = Task(
     name="commonsenseqa",

@@ -7,20 +7,21 @@ the same rows on every machine, and a smaller subset is part of a larger one.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from layover import files as content
 from layover.errors import Problem, TaskError, raise_all
 from layover.tasks import readers
+from layover.tasks.example import Example
+from layover.tasks.fields import FieldError
 from layover.tasks.hub import hub_rows
 from layover.tasks.readers import SPLITS, layout
-from layover.tasks.task import Example, FieldError, Task
-
-T = TypeVar("T")
+from layover.tasks.task import Task
 
 SHOWN_PROBLEMS = 20
 OWN_VALIDATION = 0.2  # share of train that stands in where a user's task has no validation file
@@ -36,12 +37,13 @@ class Source:
 
 @dataclass(frozen=True)
 class TaskData:
-    """The examples of a task as a step uses them.
+    """The examples of a task as a step uses them, and the task with the labels that its data has.
 
-    `n_train_total` and `n_validation_total` count the rows before any limit; where a user's task has no
-    validation file they are counted after a part of train became validation.
+    `n_train_total` and `n_validation_total` count the questions before any limit (most rows ask one thing); where a
+    user's task has no validation file they are counted after a part of train became validation.
     """
 
+    task: Task
     train: tuple[Example, ...]
     selection: tuple[Example, ...]
     validation: tuple[Example, ...]
@@ -73,8 +75,37 @@ def locate(task: Task, data: Sequence[Path], files: Mapping[str, Path] | None = 
     raise TaskError(Problem(f"task {task.name!r}", message, f"pass --data DIR with {layout(task)}"))
 
 
+def resolved(task: Task, source: Source) -> Task:
+    """The task with its labels: of one whose labels are those in the data, all that its splits have, sorted.
+
+    Numbers are sorted as numbers. Raises TaskError where a row has no label, or there are fewer than two.
+    """
+    if not task.labels_in_data or task.labels:
+        return task
+    found: set[str] = set()
+    problems: list[Problem] = []
+    for split in source.files or SPLITS:
+        for place, row in _rows(task, source, split):
+            try:
+                found.update([] if isinstance(row, Problem) else task.written_labels(row))
+            except FieldError as error:
+                problems.append(Problem(place, str(error), error.hint))
+    raise_all(TaskError, shortened(problems))
+    if len(found) < 2:
+        raise TaskError(Problem(f"task {task.name!r}", f"its data has {len(found)} different labels", "two are needed"))
+    return replace(task, labels=tuple(in_order(found)))
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Labels sorted: as numbers where all of them are."""
+    names = list(labels)
+    numbers = all(name.isdecimal() for name in names)
+    return sorted(names, key=lambda name: (int(name), name) if numbers else (0, name))
+
+
 def read(task: Task, source: Source, split: str) -> list[Example]:
     """All examples of a split; raises one TaskError that lists what is wrong with its rows."""
+    task = resolved(task, source)
     examples: list[Example] = []
     problems: list[Problem] = []
     for index, (place, row) in enumerate(_rows(task, source, split)):
@@ -82,7 +113,7 @@ def read(task: Task, source: Source, split: str) -> list[Example]:
             problems.append(row)
             continue
         try:
-            examples.append(task.example(index, row))
+            examples += task.examples(index, row)
         except FieldError as error:
             problems.append(Problem(place, str(error), error.hint))
     raise_all(TaskError, shortened(problems))
@@ -111,43 +142,62 @@ def load(
     Train is limited first. Then, with `selection="holdout"`, the share `holdout` of it becomes the selection
     set; with "validation" the validation set serves as both.
     """
+    task = resolved(task, source)
     train = read(task, source, "train")
     if source.files and "validation" not in source.files:
         train, validation = split_holdout(train, OWN_VALIDATION, len(task.labels), "own validation")
     else:
         validation = read(task, source, "validation")
-    n_train, n_validation = len(train), len(validation)
+    n_train, n_validation = _n_questions(train), _n_questions(validation)
     train, validation = limit(train, limit_train), limit(validation, limit_validation)
     if selection == "validation":
-        return TaskData(tuple(train), tuple(validation), tuple(validation), n_train, n_validation)
+        return TaskData(task, tuple(train), tuple(validation), tuple(validation), n_train, n_validation)
     train, selected = split_holdout(train, holdout, len(task.labels))
-    return TaskData(tuple(train), tuple(selected), tuple(validation), n_train, n_validation)
+    return TaskData(task, tuple(train), tuple(selected), tuple(validation), n_train, n_validation)
 
 
-def limit(examples: Sequence[T], n: int | None, salt: str = "limit") -> list[T]:
-    """A random subset of `n` examples in their order; that of 10 is part of that of 20."""
-    if n is None or n >= len(examples):
-        return list(examples)
-    if n < 1:
+def limit(examples: Sequence[Example], n: int | None, salt: str = "limit") -> list[Example]:
+    """The examples of a random subset of `n` questions, in their order; that of 10 is part of that of 20.
+
+    A question is what is asked about a row: most rows ask one thing and are one example.
+    """
+    if n is not None and n < 1:
         raise TaskError(f"a limit of {n} leaves no examples: give 1 or more")
-    return [examples[i] for i in sorted(_order(len(examples), salt)[:n])]
+    questions = _numbered((example.row, example.part) for example in examples)
+    total = 1 + questions[-1] if questions else 0
+    if n is None or n >= total:
+        return list(examples)
+    kept = set(_order(total, salt)[:n])
+    return [example for example, question in zip(examples, questions, strict=True) if question in kept]
 
 
 def split_holdout(
-    examples: Sequence[T], share: float, n_classes: int = 1, salt: str = "holdout"
-) -> tuple[list[T], list[T]]:
-    """Carve a random `share` out of examples: (the rest, the share), both in their order.
+    examples: Sequence[Example], share: float, n_classes: int = 1, salt: str = "holdout"
+) -> tuple[list[Example], list[Example]]:
+    """Carve the examples of a random `share` of the rows out: (the rest, the share), both in their order.
 
-    The share has at least one example, and one per class where it can, and never more than half.
+    The share has at least one row, and one per class where it can, and never more than half. A row's examples stay
+    together: what is asked about one passage is not learnt from and held out at once.
     """
     if not 0 < share < 1:
         raise ValueError(f"a share is between 0 and 1, not {share}")
-    if len(examples) < 2:
-        raise TaskError(f"{len(examples)} training example cannot be divided: at least 2 are needed to hold one out")
-    size = min(max(int(share * len(examples) + 0.5), n_classes, 1), len(examples) // 2)
-    held = set(_order(len(examples), salt)[:size])
-    rest = [example for i, example in enumerate(examples) if i not in held]
-    return rest, [examples[i] for i in sorted(held)]
+    rows = _numbered(example.row for example in examples)
+    total = 1 + rows[-1] if rows else 0
+    if total < 2:
+        raise TaskError(f"{total} training example cannot be divided: at least 2 are needed to hold one out")
+    size = min(max(int(share * total + 0.5), n_classes, 1), total // 2)
+    held = set(_order(total, salt)[:size])
+    rest = [example for example, row in zip(examples, rows, strict=True) if row not in held]
+    return rest, [example for example, row in zip(examples, rows, strict=True) if row in held]
+
+
+def _numbered(keys: Iterable[object]) -> list[int]:
+    """Each run of equal keys by its number, from 0."""
+    return [number for number, (_, same) in enumerate(itertools.groupby(keys)) for _ in same]
+
+
+def _n_questions(examples: Sequence[Example]) -> int:
+    return 1 + _numbered((example.row, example.part) for example in examples)[-1]
 
 
 def _order(n: int, salt: str) -> list[int]:

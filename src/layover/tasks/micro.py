@@ -12,7 +12,8 @@ from functools import partial
 from itertools import chain
 from random import Random
 
-from layover.tasks.task import Choice, Format, Pair, Single, Task
+from layover.tasks.formats import Choice, Pair, Single
+from layover.tasks.task import Format, Task
 
 Row = dict[str, str]
 Make = Callable[[Random, int], Row]

@@ -21,8 +21,10 @@ from typing import Any
 from layover.errors import Problem, TaskError, did_you_mean, raise_all
 from layover.metrics import METRICS, fitting
 from layover.tasks import TASKS, readers
-from layover.tasks.load import file_problem, shortened
-from layover.tasks.task import Choice, FieldError, Format, Pair, Single, Task, label_text, value_at
+from layover.tasks.fields import FieldError, label_text, value_at
+from layover.tasks.formats import Choice, Pair, Single
+from layover.tasks.load import file_problem, in_order, shortened
+from layover.tasks.task import Format, Task
 
 NEEDED = {"single": ("text",), "pair": ("first", "second"), "choice": ("context", "choices")}
 OPTIONAL = {"single": (), "pair": ("cut",), "choice": ("question",)}
@@ -222,8 +224,7 @@ class _Check:
             seen = ", ".join(sorted(found)[:5])
             hint = "name another column, or give range = [low, high] if the labels are numbers to predict"
             self.add("label", f"column {declared['label']!r} holds {len(found):,} different labels: {seen}", hint)
-        numbers = all(name.isdecimal() for name in found)
-        return sorted(found, key=lambda name: (int(name), name) if numbers else (0, name))
+        return in_order(found)
 
     def _label_of(self, row: Any, declared: Table, place: str) -> str | Problem:
         try:

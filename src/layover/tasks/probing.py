@@ -7,7 +7,8 @@ come from the data, so a user declares it as a task of their own, which reads th
 
 from __future__ import annotations
 
-from layover.tasks.task import Single, Task
+from layover.tasks.formats import Single
+from layover.tasks.task import Task
 
 NOVELS = "novels of 1852 to 1920, in the public domain in the United States"
 TREEBANKS = "UD EWT, ParTUT and PUD, and GUM; CC BY to CC BY-NC-SA"

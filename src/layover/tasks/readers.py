@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from layover.errors import Problem
-from layover.tasks.task import MAX_CHARACTERS, Row, Task
+from layover.tasks.fields import MAX_CHARACTERS, Row
+from layover.tasks.task import Task
 
 SPLITS = ("train", "validation")
 

@@ -15,19 +15,26 @@ import torch
 from numpy.typing import NDArray
 
 from layover.train.determinism import derive
-from layover.train.encode import Encoded
+from layover.train.encode import Encoded, ranges
 
 
 @dataclass(frozen=True)
 class Batch:
     """A padded micro-batch.
 
-    `tokens` are the encoder's keyword arguments [inputs, length]; `sizes` are the inputs per example.
+    `tokens` are the encoder's keyword arguments [inputs, length]; `sizes` are the inputs per example; `targets` are the
+    positions of the batch's n targets among all. `labels` [n] or [n, classes], `spans` [n, marks, 2] in tokens, and
+    `example` [n], the example in the batch, are theirs. `inside` [inputs, length] says which tokens belong to the
+    passage, where answers are looked for in one.
     """
 
     tokens: dict[str, torch.Tensor]
     sizes: list[int]
+    targets: NDArray[np.int64]
     labels: torch.Tensor
+    spans: torch.Tensor
+    example: torch.Tensor
+    inside: torch.Tensor | None
 
 
 def epoch_order(n: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
@@ -53,11 +60,11 @@ def micro_batches(encoded: Encoded, examples: NDArray[np.int64], max_tokens: int
 
 def collate(encoded: Encoded, examples: NDArray[np.int64], tokenizer: Any, device: torch.device) -> Batch:
     """Pad the inputs of some examples to the longest among them."""
-    inputs = _ranges(encoded.groups, examples)
+    inputs = ranges(encoded.groups, examples)
     lengths = encoded.input_lengths()[inputs]
     shape = (len(inputs), int(lengths.max()))
     filled = np.arange(shape[1]) < lengths[:, None]
-    flat = _ranges(encoded.offsets, inputs)
+    flat = ranges(encoded.offsets, inputs)
     tokens = {
         "input_ids": np.full(shape, tokenizer.pad_token_id, dtype=np.int64),
         "attention_mask": filled.astype(np.int64),
@@ -66,13 +73,19 @@ def collate(encoded: Encoded, examples: NDArray[np.int64], tokenizer: Any, devic
     if encoded.types is not None:
         tokens["token_type_ids"] = np.zeros(shape, dtype=np.int64)
         tokens["token_type_ids"][filled] = encoded.types[flat]
-    sizes = np.diff(encoded.groups)[examples].tolist()
+    targets = encoded.known(examples)
+    inside = None
+    if encoded.chars is not None:
+        inside = np.zeros(shape, dtype=bool)
+        inside[filled] = encoded.chars[flat, 1] > encoded.chars[flat, 0]
     moved = {name: torch.from_numpy(array).to(device) for name, array in tokens.items()}
-    return Batch(moved, sizes, torch.from_numpy(encoded.labels[examples]).to(device))
-
-
-def _ranges(bounds: NDArray[np.int64], which: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The positions bounds[i] .. bounds[i + 1] - 1 of every i in `which`, end to end."""
-    starts, lengths = bounds[which], bounds[which + 1] - bounds[which]
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1]) - np.repeat(ends - lengths - starts, lengths)
+    counts = [np.count_nonzero(~encoded.lost[encoded.bounds[e] : encoded.bounds[e + 1]]) for e in examples]
+    return Batch(
+        tokens=moved,
+        sizes=np.diff(encoded.groups)[examples].tolist(),
+        targets=targets,
+        labels=torch.from_numpy(np.asarray(encoded.labels[targets])).to(device),
+        spans=torch.from_numpy(encoded.spans[targets].astype(np.int64)).to(device),
+        example=torch.from_numpy(np.repeat(np.arange(len(examples)), counts)).to(device),
+        inside=None if inside is None else torch.from_numpy(inside).to(device),
+    )

@@ -19,10 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from layover.predictions import Array
 from layover.step import Recipe
 from layover.train import checkpoint
 from layover.train.batching import collate, epoch_order, micro_batches
 from layover.train.checkpoint import State
+from layover.train.decode import Raw
 from layover.train.determinism import derive
 from layover.train.encode import Encoded
 from layover.train.model import Network
@@ -46,7 +48,7 @@ class Job:
     selection: Encoded | None
     recipe: Recipe
     seed: int
-    score: Callable[[NDArray[np.float64]], float]
+    score: Callable[[Raw], float]
     micro_tokens: int
     checkpoint_seconds: float
     device: torch.device
@@ -72,7 +74,7 @@ def fit(job: Job) -> State:
             if not math.isfinite(loss):
                 state.stopped = "nan"
                 break
-            state.loss_sum, state.loss_count = state.loss_sum + loss, state.loss_count + len(examples)
+            state.loss_sum, state.loss_count = state.loss_sum + loss, state.loss_count + len(job.train.known(examples))
             due = state.step % (recipe.evaluate_every or per_epoch) == 0 or state.step == total
             if due and _evaluate(job, state, per_epoch):
                 best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
@@ -89,21 +91,30 @@ def fit(job: Job) -> State:
     return state
 
 
-def predict(job: Job, encoded: Encoded) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Predictions [n] in the task's terms and scores [n, outputs] for every example, in order, without dropout."""
+def predict(job: Job, encoded: Encoded) -> Raw:
+    """The head's predictions and scores for every target, in order, without dropout."""
     job.network.eval()
-    found: list[tuple[int, NDArray[np.float64], NDArray[np.float64]]] = []
+    head = job.network.head
+    found: list[tuple[NDArray[np.int64], Array, Array]] = []
     with torch.inference_mode(), _precision(job):
         for part in micro_batches(encoded, np.arange(len(encoded)), EVALUATION_FACTOR * job.micro_tokens):
             batch = collate(encoded, part, job.tokenizer, job.device)
             scores = job.network(batch)
-            predicted = job.network.head.predict(scores).double().cpu().numpy()
-            rows = scores.double().cpu().numpy().reshape(len(part), -1)
-            found += zip(part.tolist(), predicted, rows, strict=True)
-    found.sort(key=lambda item: item[0])
-    width = max(len(row) for _, _, row in found)
-    padded = [np.pad(row, (0, width - len(row)), constant_values=-np.inf) for _, _, row in found]
-    return np.array([predicted for _, predicted, _ in found], dtype=np.float64), np.stack(padded)
+            predicted = head.predict(scores, batch)
+            kept = head.kept(scores, predicted, batch)
+            found.append((batch.targets, predicted.double().cpu().numpy(), kept.double().cpu().numpy()))
+    return _in_order(found, encoded, 0.0 if head.output in ("labels", "extent") else -1.0)
+
+
+def _in_order(found: list[tuple[NDArray[np.int64], Array, Array]], encoded: Encoded, nothing: float) -> Raw:
+    """What was predicted batch by batch, in the order of the targets; `nothing` stands where a target was cut off."""
+    width = max(scores.shape[1] for _, _, scores in found)
+    predicted = np.full((len(encoded.lost), *found[0][1].shape[1:]), nothing)
+    kept = np.full((len(encoded.lost), width), -np.inf)
+    for targets, values, scores in found:
+        predicted[targets] = values
+        kept[targets, : scores.shape[1]] = scores
+    return Raw(predicted, kept)
 
 
 def learning_rate(step: int, total: int, recipe: Recipe) -> float:
@@ -132,12 +143,12 @@ def _optimize(
     """One optimizer step on the mean loss of a batch; returns the summed loss, and steps only where it is finite."""
     job.network.train()
     optimizer.zero_grad(set_to_none=True)
-    total = 0.0
+    total, n_targets = 0.0, max(1, len(job.train.known(examples)))
     for part in micro_batches(job.train, examples, job.micro_tokens):
         batch = collate(job.train, part, job.tokenizer, job.device)
         with _precision(job):
-            loss = job.network.head.loss(job.network(batch), batch.labels)
-        (loss / len(examples)).backward()
+            loss = job.network.head.loss(job.network(batch), batch)
+        (loss / n_targets).backward()
         total += float(loss.detach())
         state.tokens += int(batch.tokens["attention_mask"].sum())
     if math.isfinite(total):
@@ -158,7 +169,7 @@ def _evaluate(job: Job, state: State, per_epoch: int) -> bool:
     state.loss_sum, state.loss_count = 0.0, 0
     improved = False
     if job.selection is not None:
-        point["selection"] = score = job.score(predict(job, job.selection)[0])
+        point["selection"] = score = job.score(predict(job, job.selection))
         improved = state.best_score is None or score > state.best_score
         state.stale = 0 if improved else state.stale + 1
         if improved:

@@ -29,9 +29,9 @@ class Network(nn.Module):
         """The head's scores for a micro-batch."""
         hidden = self.encoder(**batch.tokens).last_hidden_state
         if self.pooling == "first":
-            return self.head(hidden[:, 0], batch.sizes)
+            return self.head(hidden, hidden[:, 0], batch)
         mask = batch.tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-        return self.head((hidden * mask).sum(1) / mask.sum(1), batch.sizes)
+        return self.head(hidden, (hidden * mask).sum(1) / mask.sum(1), batch)
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,18 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from layover import predictions
 from layover.files import write_json
 from layover.metrics import get_metric
+from layover.predictions import Predictions
 from layover.step import Places, Recipe
+from layover.tasks.example import Example
 from layover.tasks.load import TaskData
-from layover.tasks.task import Example, Task
+from layover.tasks.task import Task
 from layover.train import loop, model
 from layover.train.checkpoint import State
 from layover.train.collapse import collapse
+from layover.train.decode import Decoded, Raw, decode
 from layover.train.determinism import MICRO_TOKENS, derive, pick_device, prepare_process
 from layover.train.encode import Encoded, encode
 from layover.train.model import Network
@@ -28,20 +32,18 @@ from layover.train.model import Network
 
 @dataclass(frozen=True)
 class Result:
-    """What a run ends with. `gold` and `predicted` are [n]; `scores` [n, outputs] are the head's own.
+    """What a run ends with: its network, its predictions on the validation set, and what is known about it.
 
-    `truncated` is the share of examples cut per split, `majority` the share of the commonest label in validation (None
-    for real numbers), `collapsed` why the run is degenerate, or "".
+    `truncated` is the share of examples cut per split, `lost` the share of targets whose text was cut off with them,
+    `majority` the share of the commonest label in validation (None where there is no one label), `collapsed` why the
+    run is degenerate, or "".
     """
 
     network: Network
     state: State
-    rows: NDArray[np.int64]
-    gold: NDArray[np.float64]
-    predicted: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    n_classes: int
+    decoded: Decoded
     truncated: dict[str, float]
+    lost: dict[str, float]
     max_length: int
     majority: float | None
     collapsed: str
@@ -51,7 +53,6 @@ class Result:
 
 
 def train(
-    task: Task,
     data: TaskData,
     recipe: Recipe,
     seed: int,
@@ -68,10 +69,12 @@ def train(
     prepare_process(places.threads)
     device = pick_device(places.device)
     torch.manual_seed(derive(seed, "initialise"))
-    loaded = model.load(location, start, task, recipe, seed)
+    loaded = model.load(location, start, data.task, recipe, seed)
+
+    task = data.task
 
     def encoded(examples: tuple[Example, ...]) -> Encoded:
-        return encode(examples, task.format.cut, loaded.tokenizer, loaded.max_length)
+        return encode(examples, task, loaded.tokenizer, loaded.max_length)
 
     training, validation = encoded(data.train), encoded(data.validation)
     selection = None
@@ -80,9 +83,9 @@ def train(
     n_classes = _n_classes(task, training, validation)
     metric = get_metric(task.primary)
 
-    def score(predicted: NDArray[np.float64]) -> float:
+    def score(raw: Raw) -> float:
         assert selection is not None
-        return metric.score(selection.labels, predicted, n_classes)
+        return metric.score(decode(task, selection, raw, n_classes).predictions)
 
     job = loop.Job(
         network=loaded.network,
@@ -99,20 +102,17 @@ def train(
         report=report,
     )
     state = loop.fit(job)
-    predicted, scores = loop.predict(job, validation)
-    n_inputs = np.diff(training.groups)
+    decoded = decode(task, validation, loop.predict(job, validation), n_classes)
+    splits = {"train": training, "selection": selection, "validation": validation}
     return Result(
         network=loaded.network,
         state=state,
-        rows=validation.rows,
-        gold=validation.labels,
-        predicted=predicted,
-        scores=scores,
-        n_classes=n_classes,
-        truncated=_truncated(train=training, selection=selection, validation=validation),
+        decoded=decoded,
+        truncated=_shares({name: part.truncated for name, part in splits.items() if part is not None}),
+        lost=_shares({name: part.lost for name, part in splits.items() if part is not None}),
         max_length=loaded.max_length,
-        majority=_majority(validation) if n_classes else None,
-        collapsed=collapse(task, state.stopped, predicted, validation.labels, training.labels, n_inputs, state.curve),
+        majority=_majority(decoded.predictions),
+        collapsed=collapse(task, state.stopped, decoded.predictions, training, state.curve),
         device=_device_name(device),
         threads=torch.get_num_threads(),
         micro_tokens=job.micro_tokens,
@@ -120,23 +120,12 @@ def train(
 
 
 def write_predictions(path: Path, task: Task, result: Result) -> None:
-    """Write one row per validation example: its row in the file, gold, predicted, and the head's scores.
+    """Write one row per prediction on the validation set: its row in the file, gold, predicted, the head's scores.
 
     Classes are indices; their names are in the file's metadata, so that nothing is ever aligned by position alone.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.table(
-        {
-            "row": result.rows,
-            "gold": result.gold,
-            "predicted": result.predicted,
-            "scores": [row[np.isfinite(row)].astype(np.float32) for row in result.scores],
-        }
-    )
-    named = {"n_classes": str(result.n_classes), "labels": "\t".join(task.labels), "task": task.name}
-    pq.write_table(table.replace_schema_metadata(named), path)
+    named = {"labels": "\t".join(task.labels), "task": task.name}
+    predictions.write(path, result.decoded.predictions, result.decoded.scores, named)
 
 
 def write_weights(folder: Path, task: Task, result: Result) -> None:
@@ -156,18 +145,20 @@ def write_weights(folder: Path, task: Task, result: Result) -> None:
 
 
 def _n_classes(task: Task, *encoded: Encoded) -> int:
-    """Number of classes, or of choices at most; 0 for a real number."""
-    if task.output == "value":
+    """Number of classes or labels, or of choices at most; 0 for numbers and texts."""
+    if task.format.scored in ("value", "text"):
         return 0
     return len(task.labels) or max(int(np.diff(part.groups).max()) for part in encoded)
 
 
-def _truncated(**splits: Encoded | None) -> dict[str, float]:
-    return {name: part.truncated / max(1, len(part)) for name, part in splits.items() if part is not None}
+def _shares(marked: dict[str, NDArray[np.bool_]]) -> dict[str, float]:
+    return {name: float(which.mean()) if len(which) else 0.0 for name, which in marked.items()}
 
 
-def _majority(encoded: Encoded) -> float:
-    return float(np.bincount(encoded.labels.astype(int)).max() / len(encoded))
+def _majority(found: Predictions) -> float | None:
+    if found.kind not in ("classes", "choice", "answers"):
+        return None
+    return float(np.bincount(found.gold.astype(int)).max() / len(found))
 
 
 @lru_cache(maxsize=2)

@@ -39,7 +39,8 @@ class Task:
     path of the label. `spellings` maps other ways of writing a label to its name. `bounds` are the lowest and highest
     value of a regression. `prepare` makes a release's row fit the format where a path cannot, or divides it into the
     parts that ask one thing each; `Omitted` stands for a part of which no example is made. `licence` says, of a corpus
-    that is not free, what it is, where it is licensed and how its files are made.
+    that is not free, what it is, where it is licensed and how its files are made. `published` are the questions (most
+    rows ask one thing) that the release or the papers count in train and validation.
     The first metric is the primary one. `version` goes up when the meaning of the declaration changes:
     it is part of every key, the declaration itself is not.
     """
@@ -59,6 +60,7 @@ class Task:
     about: str = ""
     source: str = ""
     licence: str = ""
+    published: tuple[int, int] | None = None
 
     @property
     def primary(self) -> str:

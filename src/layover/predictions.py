@@ -20,9 +20,9 @@ class Predictions:
     """One run's predictions, n of them in the order of the file.
 
     `kind` says what `gold` and `predicted` are: class indices [n] ("classes", "answers"), positions of choices [n]
-    ("choice"), numbers [n] ("value"), sets of labels as 0 and 1 [n, n_classes] ("labels"), or texts ("text": n
-    tuples of accepted ones, n texts). A class of -1 is no prediction: what it is about was cut off. `rows` [n] are positions in
-    the validation file, so that two runs are paired by row; `parts` [n] number what is asked about one row.
+    ("choice"), numbers [n] ("value"), sets of labels as 0 and 1 [n, n_classes] ("labels"), or texts ("text": n tuples
+    of accepted ones, n texts). A class of -1 is no prediction: what it is about was cut off. `rows` [n] are positions
+    in the validation file, so that two runs are paired by row; `parts` [n] number what is asked about one row.
     `n_classes` is 0 for numbers and texts.
     """
 

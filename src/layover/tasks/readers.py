@@ -112,7 +112,7 @@ def _jsonl(path: Path, _: _Table) -> Rows:
 
 
 def _json_row(path: Path, number: int, text: str) -> Row | Problem:
-    hint = f"a {kind(path) or '.jsonl'} file holds one JSON object per line"
+    hint = f"a {(kind(path) or '.jsonl').removesuffix('.gz')} file holds one JSON object per line"
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:

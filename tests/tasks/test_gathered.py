@@ -287,7 +287,8 @@ def test_clip60_is_another_training_file_of_social_iqa(tmp_path: Path) -> None:
         ("mednli", {f"mednli/mli_{s}_v1.jsonl": jsonl([{"sentence1": "a", "sentence2": "b", "gold_label": "neutral"}])
                     for s in ("train", "dev")}, 2),
         ("winogrande_m", {f"winogrande/{s}.jsonl": jsonl([{"sentence": "a _ b", "option1": "c", "option2": "d",
-                                                           "answer": "2"}]) for s in ("train_m", "train_xs", "dev")}, 1),
+                                                           "answer": "2"}])
+                          for s in ("train_m", "train_xs", "dev")}, 1),
         ("edge_ner", {f"edge_ner/{s}.json": jsonl([{"text": "a b", "targets": [
             {"span1": [0, 1], "label": "X"}, {"span1": [1, 2], "label": "Y"}]}])
                       for s in ("train", "development")}, 0),

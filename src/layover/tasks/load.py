@@ -53,14 +53,19 @@ def resolved(task: Task, source: Source) -> Task:
         return task
     found: set[str] = set()
     problems: list[Problem] = []
+    unread: list[Problem] = []  # `read` names these with whatever else is wrong
     for split in source.splits:
         for place, row in _rows(task, source, split):
+            if isinstance(row, Problem):
+                unread.append(row)
+                continue
             try:
-                found.update([] if isinstance(row, Problem) else task.written_labels(row))
+                found.update(task.written_labels(row))
             except FieldError as error:
                 problems.append(Problem(place, str(error), error.hint))
     raise_all(TaskError, shortened(problems))
     if len(found) < 2:
+        raise_all(TaskError, shortened(unread))
         raise TaskError(Problem(f"task {task.name!r}", f"its data has {len(found)} different labels", "two are needed"))
     return replace(task, labels=tuple(in_order(found)))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +13,7 @@ from tests.predicted import KINDS, SUITING, of, predictions
 
 from layover.errors import TaskError
 from layover.metrics import METRICS, fitting, get_metric
+from layover.tasks import formats, spans
 
 SUMMED = [(name, kind) for name, kind in SUITING if METRICS[name].summands]
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
@@ -87,3 +91,16 @@ def test_an_unknown_metric_is_named_with_the_choices() -> None:
     assert "did you mean 'accuracy'?" in str(caught.value)
     assert str(caught.value).startswith("task.mine: ")
     assert get_metric("mcc") is METRICS["mcc"]
+
+
+def test_the_reference_says_which_formats_every_metric_suits() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \| .*? \| (.*) \|$", page.split("| metric | is |")[1].split("##")[0], re.M)
+    listed = {name: set(re.findall(r"`(\w+)`", of)) for names, of in rows for name in re.findall(r"`(\w+)`", names)}
+    every = {**vars(formats), **vars(spans)}
+    kinds = {name: found.scored for name, found in every.items() if hasattr(found, "scored")}
+    plain = {"Single", "Pair"}  # which predict classes or numbers
+    scored = {name: {"classes", "value"} if name in plain else {kind} for name, kind in kinds.items()}
+    assert listed == {
+        metric.name: {name for name, of in scored.items() if of & set(metric.kinds)} for metric in METRICS.values()
+    }

@@ -6,6 +6,7 @@ import numpy as np
 
 from layover.metrics import METRICS
 from layover.predictions import Predictions, texts
+from layover.tasks.example import Scored
 
 CLASSES = {"classes": 2, "choice": 2, "answers": 2, "labels": 3, "value": 0, "text": 0}
 
@@ -14,7 +15,7 @@ def row(strategy, source, target, seed, value, **more):
     return {"strategy": strategy, "source": source, "target": target, "seed": seed, "value": value} | more
 
 
-def study(effects, seeds=3, examples=400, noise=0.0, seed=0, metric="accuracy", kind="classes", each=1):
+def study(effects, seeds=3, examples=400, noise=0.0, seed=0, metric="accuracy", kind: Scored = "classes", each=1):
     """Rows and predictions of direct and stilts; `effects` is {(source, target): points}.
 
     Of `examples` predictions `each` are about one row of the validation file.

@@ -208,11 +208,16 @@ def _order(n: int, salt: str) -> list[int]:
     return sorted(range(n), key=keys.__getitem__)
 
 
+def rows_in(task: Task, path: Path) -> Iterator[tuple[str, Any]]:
+    """(place, row or problem) of a task's file."""
+    found = readers.grouped(path, task.group) if task.group else readers.rows(path)
+    return ((readers.place(path, line), row) for line, row in found)
+
+
 def _rows(task: Task, source: Source, split: str) -> Iterable[tuple[str, Any]]:
     """(place, row or problem) from wherever the source points."""
     if source.files:
-        path = source.files[split]
-        return ((readers.place(path, line), row) for line, row in readers.rows(path))
+        return rows_in(task, source.files[split])
     if task.generate:
         made = task.generate()[split]
         return ((f"task {task.name!r}, {split} row {i}", row) for i, row in enumerate(made, 1))

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from layover.errors import Problem
-from layover.tasks.fields import MAX_CHARACTERS, Row
+from layover.tasks.fields import MAX_CHARACTERS, FieldError, Row, value_at
 from layover.tasks.task import Task
 
 SPLITS = ("train", "validation")
+ROWS = "(rows)"  # where a row that stands for several has them; no column is called so
 
 Rows = Iterator[tuple[int, Row | Problem]]
 """(line, row), or (line, what is wrong with it)."""
@@ -51,6 +52,23 @@ def rows(path: Path) -> Rows:
         yield line, row
     if not found:
         yield 1, Problem(place(path, 1), "the file holds no rows")
+
+
+def grouped(path: Path, columns: tuple[str, ...]) -> Rows:
+    """The first of the rows that are alike in these columns, with all of them under `ROWS`."""
+    groups: dict[str, tuple[int, list[Row]]] = {}
+    for line, row in rows(path):
+        if isinstance(row, Problem):
+            yield line, row
+            continue
+        try:
+            alike = json.dumps([value_at(row, column) for column in columns], default=str)
+        except FieldError as error:
+            yield line, Problem(place(path, line), str(error), error.hint)
+        else:
+            groups.setdefault(alike, (line, []))[1].append(row)
+    for line, same in groups.values():
+        yield line, {**same[0], ROWS: same}
 
 
 def _lines(path: Path) -> Lines:

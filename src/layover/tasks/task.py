@@ -38,9 +38,10 @@ class Task:
     answers in a passage, and with `labels_in_data`, where they are all labels that the data has, sorted. `label` is the
     path of the label. `spellings` maps other ways of writing a label to its name. `bounds` are the lowest and highest
     value of a regression. `prepare` makes a release's row fit the format where a path cannot, or divides it into the
-    parts that ask one thing each; `Omitted` stands for a part of which no example is made. `licence` says, of a corpus
-    that is not free, what it is, where it is licensed and how its files are made. `published` are the questions (most
-    rows ask one thing) that the release or the papers count in train and validation.
+    parts that ask one thing each; `Omitted` stands for a part of which no example is made. `group` names the columns by
+    which rows of a file are told to be one row: the first of them, with all of them under `readers.ROWS`. `licence`
+    says, of a corpus that is not free, what it is, where it is licensed and how its files are made. `published` are the
+    questions (most rows ask one thing) that the release or the papers count in train and validation.
     The first metric is the primary one. `version` goes up when the meaning of the declaration changes:
     it is part of every key, the declaration itself is not.
     """
@@ -56,6 +57,7 @@ class Task:
     bounds: tuple[float, float] | None = None
     hub: Hub | None = None
     prepare: Callable[[Row], Row | Sequence[Row | Omitted]] | None = None
+    group: tuple[str, ...] = ()
     generate: Callable[[], dict[str, list[dict[str, Any]]]] | None = None
     about: str = ""
     source: str = ""

@@ -10,9 +10,9 @@ import pytest
 
 from layover.errors import TaskError
 from layover.identity import key
+from layover.tasks.formats import Choice, Pair, Single
 from layover.tasks.load import load, locate
 from layover.tasks.own import declaration, from_declaration, own_files, own_task
-from layover.tasks.formats import Choice, Pair, Single
 
 
 @pytest.fixture

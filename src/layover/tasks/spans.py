@@ -119,7 +119,7 @@ class Tagging:
 class EdgeProbing:
     """A text and any number of targets in it: one or two stretches of words with a set of labels (Tenney et al. 2019).
 
-    `text` has a blank between words. The stretches `[begin, end)`, fields of a target that `names` lists, count words of
+    `text` has a blank between words. The stretches `[begin, end)`, the fields of a target in `names`, count words of
     `text.split(" ")`. The head projects tokens, pools each stretch with self-attention, and puts a two-layer network
     with a sigmoid per label on top, as in Pruksachatkun et al. 2020; all targets of a text are learnt in one pass. The
     task's label path starts at a target.

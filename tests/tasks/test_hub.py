@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from layover.errors import HubError, MissingExtra
 from layover.tasks import TASKS
+from layover.tasks.formats import Single
 from layover.tasks.load import locate, read
-from layover.tasks.task import Hub, Single, Task
+from layover.tasks.task import Hub, Task
 
 TASK = Task("mine", 1, Single("text"), ("accuracy",), labels=("no", "yes"), hub=Hub("a/b", "c", "d" * 40))
 
@@ -29,6 +32,19 @@ def test_rows_come_from_the_pinned_revision_with_integer_labels(monkeypatch: pyt
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     assert [e.label for e in read(TASK, locate(TASK, []), "train")] == [1, 0]
     assert asked == [(("a/b", "c"), {"revision": "d" * 40, "split": "train"})]
+
+
+class Cached(list[dict[str, object]]):
+    cache_files: ClassVar = [{"filename": f"/cache/a___b/c/0.0.0/{'e' * 40}/b-train.arrow"}]
+
+
+def test_another_revision_from_the_cache_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **o: Cached([{"text": "a", "label": 1}]))
+    with pytest.raises(HubError, match=f"the cache has another revision of it: {'e' * 40}"):
+        read(TASK, locate(TASK, []), "train")
+    right = replace(TASK, hub=Hub("a/b", "c", "e" * 40))
+    assert len(read(right, locate(right, []), "train")) == 1
 
 
 def test_a_bad_row_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +101,8 @@ def test_no_progress_bar_and_the_layout_of_a_converted_revision(tmp_path: Path) 
 import pyarrow as pa, pyarrow.parquet as pq
 from pathlib import Path
 from layover.tasks.load import locate, read
-from layover.tasks.task import Hub, Single, Task
+from layover.tasks.formats import Single
+from layover.tasks.task import Hub, Task
 for split in ("train", "validation", "test"):
     folder = Path({str(tmp_path)!r}, "repo", "default", split)
     folder.mkdir(parents=True)

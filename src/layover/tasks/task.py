@@ -18,16 +18,32 @@ Format = Single | Pair | Choice | PassageAnswers | Cloze | Span | Tagging | Edge
 
 @dataclass(frozen=True)
 class Hub:
-    """A data set on the Hugging Face Hub at a pinned revision, and the names of its splits."""
+    """A data set on the Hugging Face Hub at a pinned revision, and the names of its splits.
+
+    `load` gives the splits where they are made of the data set by a package, and `by` is that package with its version.
+    Only then may `revision` be a branch, or "" for the newest, until `hub.pinned` makes a commit of it.
+    """
 
     repo: str
     config: str | None
     revision: str
     train: str = "train"
     validation: str = "validation"
+    load: Callable[[Hub], Mapping[str, Any]] | None = None
+    by: str = ""
+
+    @property
+    def digest(self) -> str:
+        """What the data is, for identity."""
+        made = f"+{self.by}" if self.by else ""
+        return f"hub:{self._name}@{self.revision or 'newest'}{made}"
+
+    @property
+    def _name(self) -> str:
+        return f"{self.repo}/{self.config}" if self.config else self.repo
 
     def __str__(self) -> str:
-        return f"{self.repo}{f'/{self.config}' if self.config else ''}@{self.revision[:12]}"
+        return f"{self._name}@{self.revision[:12] or 'newest'}"
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def resolved(task: Task, source: Source) -> Task:
     found: set[str] = set()
     problems: list[Problem] = []
     for split in source.files or SPLITS:
-        for place, row in _rows(task, source, split):
+        for place, row in rows(task, source, split):
             try:
                 found.update([] if isinstance(row, Problem) else task.written_labels(row))
             except FieldError as error:
@@ -108,7 +108,7 @@ def read(task: Task, source: Source, split: str) -> list[Example]:
     task = resolved(task, source)
     examples: list[Example] = []
     problems: list[Problem] = []
-    for index, (place, row) in enumerate(_rows(task, source, split)):
+    for index, (place, row) in enumerate(rows(task, source, split)):
         if isinstance(row, Problem):
             problems.append(row)
             continue
@@ -208,7 +208,7 @@ def _order(n: int, salt: str) -> list[int]:
     return sorted(range(n), key=keys.__getitem__)
 
 
-def _rows(task: Task, source: Source, split: str) -> Iterable[tuple[str, Any]]:
+def rows(task: Task, source: Source, split: str) -> Iterable[tuple[str, Any]]:
     """(place, row or problem) from wherever the source points."""
     if source.files:
         path = source.files[split]

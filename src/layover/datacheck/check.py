@@ -17,7 +17,7 @@ from layover.errors import EncoderError, HubError, Problem, TaskError, UserError
 from layover.tasks import TASKS
 from layover.tasks.fields import FieldError
 from layover.tasks.load import Source, locate, resolved, rows, shortened
-from layover.tasks.readers import KINDS, SPLITS
+from layover.tasks.readers import SPLITS, STEMS, file_of
 from layover.tasks.task import Task
 
 DEFAULT_ENCODER = "minilm"
@@ -41,7 +41,7 @@ def check(name: str | None, data: Sequence[Path], encoder: str | None, tell: Tel
         task = TASKS.get(name)
         located: list[Located] = [(task, locate(task, data))]
     else:
-        located = _located(data, folders)
+        located = _located(data)
     named, tokenizer = _tokenizer(encoder)
     found: list[TaskFacts] = []
     prints: tuple[dict[str, Prints], dict[str, Prints]] = {}, {}
@@ -58,20 +58,20 @@ def check(name: str | None, data: Sequence[Path], encoder: str | None, tell: Tel
     if name is not None:
         return DataCheck(named, checked)
     there = {task.name for task, _ in located}
-    absent = {task.name: task.licence for task in TASKS if task.name not in there and not task.generate}
-    known = set(TASKS.names())
+    absent = {task.name: task.licence for task in _without_families() if task.name not in there and not task.generate}
+    known = {name for task in TASKS for name in (task.name, task.release.folder)}
     strangers = tuple(str(path) for folder, paths in folders.items() if folder not in known for path in paths)
     return DataCheck(named, checked, absent, strangers)
 
 
-def _located(data: Sequence[Path], folders: Folders) -> list[Located]:
+def _located(data: Sequence[Path]) -> list[Located]:
     """The catalogue's tasks that are in the data directories; raises TaskError where none is."""
     found: list[Located] = []
-    for task in TASKS:
+    for task in _without_families():
         try:
             source = locate(task, data)
         except TaskError as error:
-            if task.name in folders:
+            if any(Path(problem.place).is_dir() for problem in error.problems):  # the task's folder lacks a part
                 found.append((task, error))
         else:
             if source.files:
@@ -82,12 +82,17 @@ def _located(data: Sequence[Path], folders: Folders) -> list[Located]:
     return found
 
 
+def _without_families() -> list[Task]:
+    """The catalogue without tasks that differ by a number alone, such as folds: they ask about the same rows."""
+    return [task for task in TASKS if not task.family]
+
+
 def task_folders(data: Sequence[Path]) -> Folders:
     """The folders that hold a train or validation file, by name, as `locate` looks for them."""
     found: dict[str, list[Path]] = {}
     for directory in data:
         for folder in _below(directory):
-            if any((folder / f"{split}{ending}").is_file() for split in SPLITS for ending in KINDS):
+            if any(file_of(folder, STEMS[split]) for split in SPLITS):
                 found.setdefault(folder.name, []).append(folder)
     return found
 
@@ -115,7 +120,7 @@ def _check_one(
         return replace(facts, problems=error.problems), (Prints(), Prints())
     names = task.labels or [str(position) for position in range(1, 1 + _most(train, validation))]
     published = task.published or (None, None)
-    used = (str(source.files["train"].parent),) if source.files else ()
+    used = (str(source.folder),) if source.files else ()
     facts = replace(
         facts,
         classes=len(task.labels),

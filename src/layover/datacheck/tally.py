@@ -36,7 +36,7 @@ class Tally:
         self._odd: Counter[str] = Counter()
         self._numbers = array("d")  # what the spread is of, one per target or question
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row | Omitted) -> None:
         """Take in one row; raises FieldError where it cannot be read, and counts it as broken."""
         index, self.rows = self.rows, self.rows + 1
         try:

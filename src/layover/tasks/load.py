@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,18 +22,34 @@ from layover.tasks.example import Example
 from layover.tasks.fields import FieldError
 from layover.tasks.hub import hub_rows
 from layover.tasks.readers import SPLITS, layout
+from layover.tasks.release import Gathered
 from layover.tasks.task import Task
 
 SHOWN_PROBLEMS = 20
+Found = tuple[Mapping[str, Path], Gathered | None]
 OWN_VALIDATION = 0.2  # share of train that stands in where a user's task has no validation file
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a task's data is. The digest is identity; the files are not, and there are none for Hub data."""
+    """Where a task's data is. The digest is identity; the files are not, and there are none for Hub data.
+
+    `files` are those of the splits, or with `gathered` those that the rows of every split are gathered from.
+    """
 
     digest: str
     files: Mapping[str, Path]
+    gathered: Gathered | None = None
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that there are: a user's task may have train alone."""
+        return SPLITS if self.gathered or not self.files else tuple(s for s in SPLITS if s in self.files)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds all files."""
+        return Path(os.path.commonpath([path.parent for path in self.files.values()]))
 
 
 @dataclass(frozen=True)
@@ -54,9 +71,9 @@ class TaskData:
 def locate(task: Task, data: Sequence[Path], files: Mapping[str, Path] | None = None) -> Source:
     """Find a task's data: the user's own files, a generator, the data directories in order, then the Hub.
 
-    A data directory holds the task's folder itself, or one level down; where several of its folders hold the task,
-    the one with the largest files is taken (GLUE's whole CoLA, not its in-domain part). Raises TaskError where a
-    directory does not exist, a folder has one split only, or there is no data.
+    A data directory holds the task's folder itself, or one level down, under the task's name or that of its release;
+    where several of its folders hold the task, the one with the largest files is taken (GLUE's whole CoLA, not its
+    in-domain part). Raises TaskError where a directory does not exist, a folder lacks a part, or there is no data.
     """
     missing = [Problem(str(path), "the data directory does not exist") for path in data if not path.is_dir()]
     raise_all(TaskError, missing)
@@ -64,15 +81,16 @@ def locate(task: Task, data: Sequence[Path], files: Mapping[str, Path] | None = 
         return _source(_checked(task, files))
     if task.generate:
         return Source(f"generated:{task.name}@{task.version}", {})
-    for folders in (level for directory in data for level in _levels(directory, task.name)):
-        if held := [found for folder in folders if (found := _splits_in(task, folder))]:
-            return _source(max(held, key=_bytes))  # max keeps the first of equals
+    for folders in (level for directory in data for level in _levels(directory, task)):
+        if held := [found for folder in folders if (found := _files_in(task, folder))[0]]:
+            return _source(*max(held, key=_bytes))  # max keeps the first of equals
     if task.hub:
         config = f"/{task.hub.config}" if task.hub.config else ""
         return Source(f"hub:{task.hub.repo}{config}@{task.hub.revision}", {})
     looked = f"it is in none of {', '.join(map(str, data))}" if data else "no data directory was given"
     message = f"its data was not found: {looked}, and it is not on the Hub"
-    raise TaskError(Problem(f"task {task.name!r}", message, f"pass --data DIR with {layout(task)}"))
+    licence = f"{task.licence}; then " if task.licence else ""
+    raise TaskError(Problem(f"task {task.name!r}", message, f"{licence}pass --data DIR with {layout(task)}"))
 
 
 def resolved(task: Task, source: Source) -> Task:
@@ -84,7 +102,7 @@ def resolved(task: Task, source: Source) -> Task:
         return task
     found: set[str] = set()
     problems: list[Problem] = []
-    for split in source.files or SPLITS:
+    for split in source.splits:
         for place, row in rows(task, source, split):
             try:
                 found.update([] if isinstance(row, Problem) else task.written_labels(row))
@@ -113,13 +131,24 @@ def read(task: Task, source: Source, split: str) -> list[Example]:
             problems.append(row)
             continue
         try:
-            examples += task.examples(index, row)
+            made = task.examples(index, row)
+            if task.output == "choice" and made and examples:
+                _same_number(task, made[0], examples[0])
         except FieldError as error:
             problems.append(Problem(place, str(error), error.hint))
+            continue
+        examples += made
     raise_all(TaskError, shortened(problems))
     if not examples:
         raise TaskError(Problem(f"task {task.name!r}", f"its {split} split has no rows"))
     return examples
+
+
+def _same_number(task: Task, example: Example, first: Example) -> None:
+    """Raise FieldError where an example has another number of choices than the first of its file."""
+    if len(example.inputs) != len(first.inputs):
+        message = f"holds {len(example.inputs)} choices, but that of the first row {len(first.inputs)}"
+        raise FieldError(task.format.paths()[-1], message, "every row of a task has the same number of choices")
 
 
 def shortened(problems: Sequence[Problem]) -> list[Problem]:
@@ -144,7 +173,7 @@ def load(
     """
     task = resolved(task, source)
     train = read(task, source, "train")
-    if source.files and "validation" not in source.files:
+    if "validation" not in source.splits:
         train, validation = split_holdout(train, OWN_VALIDATION, len(task.labels), "own validation")
     else:
         validation = read(task, source, "validation")
@@ -210,44 +239,65 @@ def _order(n: int, salt: str) -> list[int]:
 
 def rows(task: Task, source: Source, split: str) -> Iterable[tuple[str, Any]]:
     """(place, row or problem) from wherever the source points."""
+    if source.gathered:
+        return source.gathered.rows(source.files, split)
     if source.files:
         path = source.files[split]
-        return ((readers.place(path, line), row) for line, row in readers.rows(path))
+        found = readers.rows(path, task.release.columns, task.release.ragged)
+        return ((readers.place(path, line), row) for line, row in found)
     if task.generate:
         made = task.generate()[split]
         return ((f"task {task.name!r}, {split} row {i}", row) for i, row in enumerate(made, 1))
     return hub_rows(task, split)
 
 
-def _source(found: Mapping[str, Path]) -> Source:
+def _source(found: Mapping[str, Path], gathered: Gathered | None = None) -> Source:
     """The source of files: its digest is that of their content."""
     try:
-        parts = "".join(f"{split} {content.digest(found[split])}\n" for split in SPLITS if split in found)
+        parts = "".join(f"{name} {content.digest(found[name])}\n" for name in sorted(found))
     except OSError as error:
         raise TaskError(Problem(str(error.filename), f"cannot be read: {error.strerror}")) from error
-    return Source(f"sha256:{hashlib.sha256(parts.encode('ascii')).hexdigest()}", dict(found))
+    return Source(f"sha256:{hashlib.sha256(parts.encode('utf-8')).hexdigest()}", dict(found), gathered)
 
 
-def _levels(directory: Path, name: str) -> Iterator[list[Path]]:
-    """The folders that may hold a task: the one in the directory, then those one level down."""
-    yield [directory / name]
-    yield [child / name for child in sorted(directory.iterdir()) if child.is_dir() and not child.name.startswith(".")]
+def _levels(directory: Path, task: Task) -> Iterator[list[Path]]:
+    """The folders that may hold a task: those in the directory, then those one level down, its own name first."""
+    names = dict.fromkeys((task.name, task.release.folder or task.name))
+    below = [child for child in sorted(directory.iterdir()) if child.is_dir() and not child.name.startswith(".")]
+    for name in names:
+        yield [directory / name]
+    for name in names:
+        yield [child / name for child in below]
 
 
-def _bytes(splits: Mapping[str, Path]) -> int:
-    return sum(path.stat().st_size for path in splits.values())
+def _bytes(found: Found) -> int:
+    return sum(path.stat().st_size for path in found[0].values())
+
+
+def _files_in(task: Task, folder: Path) -> Found:
+    """A task's files in a folder: those that its release gathers rows from, or its two splits, or none.
+
+    Raises TaskError where a part is missing.
+    """
+    gathered = task.release.gathered
+    if gathered and folder.is_dir() and (found := gathered.find(folder)):
+        return found, gathered
+    return _splits_in(task, folder), None
 
 
 def _splits_in(task: Task, folder: Path) -> dict[str, Path]:
     """The two splits in a folder, or nothing; raises TaskError where only one is there."""
-    candidates = {split: [folder / (split + ending) for ending in readers.KINDS] for split in SPLITS}
-    found = {split: next((p for p in paths if p.is_file()), None) for split, paths in candidates.items()}
+    shared = folder.name != task.name
+    found = {}
+    for split, named in zip(SPLITS, task.release.files, strict=True):
+        own = tuple(named.split("|")) if named else ()
+        found[split] = readers.file_of(folder, own if shared and own else (*readers.STEMS[split], *own))
     absent = [split for split, path in found.items() if path is None]
-    if len(absent) == 1:
+    if len(absent) == 1 and not (shared and all(task.release.files)):  # another task's folder may lack this one's train
         there = ", ".join(sorted(path.name for path in folder.iterdir()))
         message = f"the {absent[0]} split is missing; the folder holds: {there}"
         raise TaskError(Problem(str(folder), message, f"needed: {layout(task)}"))
-    return {split: path for split, path in found.items() if path is not None}
+    return {} if absent else {split: path for split, path in found.items() if path is not None}
 
 
 def _checked(task: Task, files: Mapping[str, Path]) -> dict[str, Path]:

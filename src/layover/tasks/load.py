@@ -56,7 +56,7 @@ def resolved(task: Task, source: Source) -> Task:
     problems: list[Problem] = []
     unread: list[Problem] = []  # `read` names these with whatever else is wrong
     for split in source.splits:
-        for place, row in _rows(task, source, split):
+        for place, row in rows(task, source, split):
             if isinstance(row, Problem):
                 unread.append(row)
                 continue
@@ -83,7 +83,7 @@ def read(task: Task, source: Source, split: str) -> list[Example]:
     task = resolved(task, source)
     examples: list[Example] = []
     problems: list[Problem] = []
-    for index, (place, row) in enumerate(_rows(task, source, split)):
+    for index, (place, row) in enumerate(rows(task, source, split)):
         if isinstance(row, Problem):
             problems.append(row)
             continue
@@ -201,7 +201,7 @@ def rows_in(task: Task, path: Path) -> Iterator[tuple[str, Any]]:
     return ((readers.place(path, line), row) for line, row in found)
 
 
-def _rows(task: Task, source: Source, split: str) -> Iterable[tuple[str, Any]]:
+def rows(task: Task, source: Source, split: str) -> Iterable[tuple[str, Any]]:
     """(place, row or problem) from wherever the source points."""
     if source.gathered:
         return source.gathered.rows(source.files, split)

@@ -317,21 +317,83 @@ def _tokenizer(family: str) -> dict[str, Any]:
 
 
 def task_of_kind(folder: Path, kind: str, n_train: int = 24, n_validation: int = 12, **options: Any) -> tuple[Any, Any]:
-    """A generated own task (see `own_table`) and its examples."""
+    """A generated task and its examples: an own task (see `own_table`), or one of `stretch_tasks`."""
     from layover.tasks.load import load, locate
     from layover.tasks.own import own_files, own_task
 
+    if kind in (made := stretch_tasks()):
+        data = task_data(made[kind], folder, n_train=n_train, n_validation=n_validation)
+        return data.task, data
     table = own_table(folder, kind, n_train, n_validation)
     task = own_task(kind, table)
     split = {"selection": "holdout", "holdout": 0.25, **options}
     return task, load(task, locate(task, [], own_files(table)), **split)
 
 
-def trained(encoder: Path, task: Any, data: Any, folder: Path, recipe: Recipe, **options: Any) -> Any:
+def stretch_rows(n: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Texts in which one word is good or bad, with everything that formats about stretches of text ask for."""
+    draw = random.Random(seed)
+    rows = []
+    for i in range(n):
+        words = [draw.choice(FILLER) for _ in range(draw.randint(3, 7))]
+        place = draw.randrange(len(words))
+        words[place] = draw.choice(GOOD if i % 2 else BAD)
+        text = " ".join(words)
+        begin = len(" ".join(words[:place])) + (place > 0)
+        tags = ["good" if w in GOOD else "bad" if w in BAD else "none" for w in words]
+        targets = [
+            {"span1": [j, j + 1], "span2": [place, place + 1], "label": [tag, "word"] if tag != "none" else tag}
+            for j, tag in enumerate(tags)
+        ]
+        candidates = [words[place], *draw.sample([w for w in FILLER if w not in words], 2)]
+        draw.shuffle(candidates)
+        rows.append({
+            "text": text, "words": words, "tags": tags, "targets": targets, "begin": begin, "word": words[place],
+            "end": begin + len(words[place]), "label": i % 2, "question": "what word was it", "place": place,
+            "answers": candidates, "right": [int(c == words[place]) for c in candidates],
+            "query": "the film was @placeholder", "filler": 0, "first": words[0],
+        })  # fmt: skip
+    return rows
+
+
+def stretch_tasks() -> dict[str, Any]:
+    """A task of each format about stretches of text or groups of answers, for the rows of `stretch_rows`."""
+    from layover.tasks.formats import Cloze, PassageAnswers
+    from layover.tasks.spans import Coreference, EdgeProbing, Span, Tagging, WordInContext
+    from layover.tasks.task import Task
+
+    answers = {"labels": ("no", "yes"), "label": "right"}
+    places = ("begin", "end", "begin", "end")
+    tasks = [
+        Task("span", 1, Span("text", "question", "word", "begin"), ("token_f1_em", "exact_match")),
+        Task("tagging", 1, Tagging("words"), ("accuracy",), ("none", "good", "bad"), label="tags"),
+        Task("edge1", 1, EdgeProbing(1), ("micro_f1", "exact_labels"), ("none", "good", "bad", "word")),
+        Task("edge2", 1, EdgeProbing(2), ("micro_f1", "exact_labels"), labels_in_data=True),
+        Task("words", 1, WordInContext("text", "text", places), ("accuracy",), ("no", "yes")),
+        Task("coreference", 1, Coreference("text", ("word", "first"), ("place", "filler")), ("accuracy",), ("n", "y")),
+        Task("answers", 1, PassageAnswers("text", "question", "answers"), ("f1a_em", "group_em"), **answers),
+        Task("cloze", 1, Cloze("text", "query", "answers", "golds"), ("token_f1_em",), ("no", "yes"), prepare=_golds),
+    ]
+    return {task.name: task for task in tasks}
+
+
+def _golds(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "golds": [row["word"]]}
+
+
+def task_data(task: Any, folder: Path, rows: Any = stretch_rows, n_train: int = 24, n_validation: int = 12) -> Any:
+    """The examples of a task from generated rows, a quarter of train held out."""
+    from layover.tasks.load import load, locate
+
+    write_task(folder, task.name, rows, n_train, n_validation)
+    return load(task, locate(task, [folder]), selection="holdout", holdout=0.25)
+
+
+def trained(encoder: Path, data: Any, folder: Path, recipe: Recipe, **options: Any) -> Any:
     """The result of one training run on this process's CPU."""
     from layover.train.work import train
 
     names = ("micro_tokens", "checkpoint_seconds")
     places = Places(device="cpu", threads=1, **{name: options.pop(name) for name in names if name in options})
     arguments = {"seed": 1, "start": None, "resume": folder / "resume", "report": lambda _: None, **options}
-    return train(task, data, recipe, location=str(encoder), places=places, **arguments)
+    return train(data, recipe, location=str(encoder), places=places, **arguments)

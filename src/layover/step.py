@@ -32,7 +32,7 @@ class Recipe:
     linear decay to zero, at most 10 epochs above 1,500 training examples, else 40, early stopping on the selection set.
 
     `epochs`: fixed number of epochs instead of that rule. `dropout`: None leaves the encoder's own; a number sets it
-    in the encoder, or, with `dropout_at = "output"`, only between encoder and head (what the paper's code did).
+    in encoder and head, or, with `dropout_at = "output"`, only between the two (what the paper's code did).
     `pooling`: the vector that the head reads, the first token's or the mean over tokens. `evaluate_every`: optimizer
     steps between evaluations on the selection set, None = once per epoch. `patience`: evaluations without
     improvement before stopping, 0 = never. `checkpoint`: which weights the step ends with.

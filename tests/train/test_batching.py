@@ -21,7 +21,12 @@ def encoded(lengths: list[list[int]]) -> Encoded:
     groups = np.concatenate([[0], np.cumsum([len(inputs) for inputs in lengths])]).astype(np.int64)
     ids = np.arange(1, offsets[-1] + 1, dtype=np.int32)
     types = (ids % 2).astype(np.uint8)
-    return Encoded(ids, types, offsets, groups, np.arange(len(lengths), dtype=float), np.arange(len(lengths)), 0)
+    n = len(lengths)
+    each, none = np.arange(n + 1), np.zeros(n, bool)
+    return Encoded(
+        ids, types, offsets, groups, bounds=each, labels=np.arange(n, dtype=float), spans=np.zeros((n, 0, 2), np.int32),
+        lost=none, rows=np.arange(n), parts=np.zeros(n, np.int64), truncated=none,
+    )  # fmt: skip
 
 
 LENGTHS = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=4), min_size=1, max_size=25)

@@ -1,45 +1,147 @@
-"""Heads: scores in the task's own terms."""
+"""Heads: scores, losses and predictions in the task's own terms, each against numbers worked out by hand."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch.nn import functional
 
-from layover.tasks.task import Choice, Output, Single, Task
-from layover.train.heads import Head
+from layover.tasks.formats import Choice, Single
+from layover.tasks.spans import Coreference, EdgeProbing, Span, Tagging, WordInContext
+from layover.tasks.task import Task
+from layover.train.batching import Batch
+from layover.train.heads import MOST_SCORES, Attentive, Head
+
+WIDTH = 4
+NO_YES = ("no", "yes")
 
 
-def head(output: Output, bounds: tuple[float, float] | None = None, labels: tuple[str, ...] = ()) -> Head:
-    form = Choice("a", ("b",)) if output == "choice" else Single("a", output)
-    return Head(4, Task("t", 1, form, ("accuracy",), labels, bounds=bounds), dropout=0.0, seed=1)
+def head(form: Any, labels: tuple[str, ...] = (), bounds: tuple[float, float] | None = None, seed: int = 1) -> Head:
+    return Head(WIDTH, Task("t", 1, form, ("accuracy",), labels, bounds=bounds), dropout=0.0, seed=seed).eval()
+
+
+def batch(
+    labels: Any = (), sizes: Any = (), spans: Any = (), example: Any = (), mask: Any = ((1,),), inside: Any = None
+) -> Batch:
+    n = len(labels) or len(spans)
+    return Batch(
+        tokens={"attention_mask": torch.tensor(mask)},
+        sizes=list(sizes),
+        targets=torch.arange(n).numpy(),
+        labels=torch.tensor(labels),
+        spans=torch.tensor(spans, dtype=torch.long) if len(spans) else torch.zeros(n, 0, 2, dtype=torch.long),
+        example=torch.tensor(example or list(range(n))),
+        inside=None if inside is None else torch.tensor(inside),
+    )
 
 
 def test_a_real_number_is_scaled_by_the_tasks_bounds() -> None:
-    value = head("value", (1.0, 5.0))
+    value = head(Single("a", "value"), bounds=(1.0, 5.0))
     scores = torch.tensor([0.0, 0.5, 1.0, -3.0, 7.0, float("nan")])
-    assert value.predict(scores).tolist() == [1.0, 3.0, 5.0, 1.0, 5.0, 1.0]
-    assert float(value.loss(torch.tensor([0.5, 0.5]), torch.tensor([3.0, 5.0]))) == pytest.approx(0.25)
+    assert value.predict(scores, batch()).tolist() == [1.0, 3.0, 5.0, 1.0, 5.0, 1.0]
+    assert float(value.loss(torch.tensor([0.5, 0.5]), batch([3.0, 5.0]))) == pytest.approx(0.25)
 
 
 def test_choices_of_varying_number_are_padded_with_what_is_never_chosen() -> None:
-    choice = head("choice")
+    choice = head(Choice("a", ("b",)))
     with torch.no_grad():
         choice.linear.weight.fill_(1.0)
     pooled = torch.tensor([[1.0], [3.0], [2.0], [-5.0], [-4.0]]).expand(5, 4)
-    scores = choice(pooled, [3, 2])
+    two = batch([0.0, 1.0], sizes=[3, 2])
+    scores = choice(pooled.unsqueeze(1), pooled, two)
     assert scores.tolist() == [[4.0, 12.0, 8.0], [-20.0, -16.0, float("-inf")]]
-    assert choice.predict(scores).tolist() == [1, 1]
+    assert choice.predict(scores, two).tolist() == [1, 1]
 
 
 def test_the_loss_is_the_sum_over_examples() -> None:
-    classes = head("classes", labels=("no", "yes"))
-    loss = classes.loss(torch.zeros(3, 2), torch.tensor([0.0, 1.0, 1.0]))
+    loss = head(Single("a"), NO_YES).loss(torch.zeros(3, 2), batch([0.0, 1.0, 1.0]))
     assert float(loss) == pytest.approx(3 * 0.6931472)
 
 
-def test_the_same_seed_is_the_same_head_and_the_scores_of_chance_have_equal_size() -> None:
-    one, two, other = (Head(4, Task("t", 1, Single("a"), ("accuracy",), ("n", "y")), 0.0, seed) for seed in (1, 1, 2))
-    assert torch.equal(one.linear.weight, two.linear.weight)
-    assert not torch.equal(one.linear.weight, other.linear.weight)
-    assert one.linear.bias is not None
+def test_of_a_set_of_labels_the_loss_is_the_mean_over_labels_and_the_sum_over_targets() -> None:
+    labels = head(EdgeProbing(1), ("a", "b", "c"))
+    scores = torch.tensor([[0.0, 2.0, -1.0], [-0.5, 0.0, 3.0]])
+    gold = [[0, 1, 0], [1, 0, 1]]
+    by_hand = -functional.logsigmoid(torch.tensor([[-0.0, 2.0, 1.0], [-0.5, -0.0, 3.0]])).sum() / 3
+    assert float(labels.loss(scores, batch(gold))) == pytest.approx(float(by_hand))
+    # at a probability of exactly a half, a label counts as predicted (jiant v1: logit >= 0)
+    assert labels.predict(scores, batch(gold)).tolist() == [[1, 1, 0], [0, 1, 1]]
+    nothing = torch.full((1, 3), float("nan"))
+    assert labels.predict(nothing, batch([[0, 0, 0]])).tolist() == [[0, 0, 0]]
+
+
+def test_the_place_of_an_answer_is_learnt_over_all_tokens_and_looked_for_in_the_passage() -> None:
+    span = head(Span("p", "q", "a"))
+    # tokens: special, three of the passage, one of the question, padding
+    mask, inside = [[1, 1, 1, 1, 1, 0]], [[False, True, True, True, False, False]]
+    asked = batch([0.0], spans=[[[2, 4]]], mask=mask, inside=inside)
+    hidden = torch.zeros(1, 6, WIDTH)
+    scores = span(hidden, hidden[:, 0], asked)
+    assert scores.shape == (1, 2, 6)
+    assert torch.isinf(scores[..., 5]).all()
+    assert float(span.loss(scores, asked).detach()) == pytest.approx(float(torch.tensor(5.0).log()))
+    begin, end = [9.0, 1.0, 2.0, 0.0, 9.0, 9.0], [9.0, 5.0, 1.0, 2.0, 9.0, 9.0]
+    scores = torch.tensor([[begin, end]])
+    assert span.predict(scores, asked).tolist() == [[2, 4]]  # the best end, token 1, would be before the begin
+    assert span.kept(scores, span.predict(scores, asked), asked).tolist() == [[2.0, 2.0]]
+    gold = [-functional.log_softmax(torch.tensor(s), 0)[place] for s, place in ((begin, 2), (end, 3))]
+    assert float(span.loss(scores, asked)) == pytest.approx(float(sum(gold)) / 2)
+
+
+def test_a_stretch_is_its_first_token_for_tags_and_the_mean_of_its_tokens_for_a_word() -> None:
+    hidden = torch.arange(2 * 3 * WIDTH, dtype=torch.float).reshape(2, 3, WIDTH)
+    two = batch([0.0, 1.0], spans=[[[1, 3]], [[0, 2]]], example=[1, 0])
+    tags = head(Tagging("w"), NO_YES)
+    assert torch.equal(tags._vectors(hidden, hidden[:, 0], two), torch.stack([hidden[1, 1], hidden[0, 0]]))
+    two = batch([0.0, 1.0], spans=[[[1, 3], [2, 3]], [[0, 2], [0, 1]]], example=[1, 0])
+    words = head(WordInContext("a", "b", ("c", "d", "e", "f")), NO_YES)
+    expected = [torch.cat([hidden[1, 0], hidden[1, 1:3].mean(0), hidden[1, 2]]),
+                torch.cat([hidden[0, 0], hidden[0, :2].mean(0), hidden[0, 0]])]  # fmt: skip
+    assert torch.allclose(words._vectors(hidden, hidden[:, 0], two), torch.stack(expected))
+
+
+def test_attention_pools_each_stretch_by_itself() -> None:
+    torch.manual_seed(0)
+    pool = Attentive(WIDTH, 3)
+    hidden = torch.randn(2, 6, WIDTH)
+    example, span = torch.tensor([1, 0, 1]), torch.tensor([[0, 1], [2, 6], [1, 4]])
+    found = pool(hidden, example, span)
+    for vector, owner, (begin, end) in zip(found, example, span.tolist(), strict=True):
+        projected = pool.project(hidden[owner, begin:end])
+        weights = pool.attend(projected).squeeze(-1).softmax(0)
+        torch.testing.assert_close(vector, weights @ projected)
+    large = pool(hidden * 1e4, example, span)  # scores of thousands must not overflow
+    assert torch.isfinite(large).all()
+
+
+def test_two_stretches_have_parts_of_their_own() -> None:
+    edge = head(EdgeProbing(2), ("a", "b", "c"))
+    assert [s.project.out_features for s in edge.stretches] == [256, 256]
+    assert not torch.equal(edge.stretches[0].project.weight, edge.stretches[1].project.weight)
+    assert (edge.linear.in_features, edge.linear.out_features) == (256, 3)
+    wsc = head(Coreference("t", ("a", "b"), ("c", "d")), NO_YES)
+    assert [s.project.out_features for s in wsc.stretches] == [512, 512]
+    assert (wsc.linear.in_features, wsc.linear.out_features) == (1024, 2)
+
+
+def test_of_very_many_classes_only_the_score_of_the_predicted_one_is_kept() -> None:
+    for classes, kept in ((MOST_SCORES, MOST_SCORES), (MOST_SCORES + 1, 1)):
+        tags = head(Tagging("w"), tuple(map(str, range(classes))))
+        scores = torch.arange(2.0 * classes).reshape(2, classes)
+        found = tags.kept(scores, tags.predict(scores, batch()), batch())
+        assert found.shape == (2, kept)
+        assert found[:, -1].tolist() == [classes - 1, 2 * classes - 1]
+
+
+@pytest.mark.parametrize("form", [Single("a"), Tagging("w"), EdgeProbing(2)])
+def test_the_same_seed_is_the_same_head_whatever_was_drawn_before(form: Any) -> None:
+    one = head(form, NO_YES)
+    torch.rand(7)
+    two, other = head(form, NO_YES), head(form, NO_YES, seed=2)
+    for name, weight in one.state_dict().items():
+        assert torch.equal(weight, two.state_dict()[name]), name
+        if name.endswith("weight") and weight.ndim > 1:
+            assert not torch.equal(weight, other.state_dict()[name]), name
     assert one.linear.bias.tolist() == [0.0, 0.0]

@@ -64,12 +64,19 @@ def _extents(encoded: Encoded, raw: Raw) -> Decoded:
 
 
 def whole_words(text: str, begin: int, end: int) -> str:
-    """The characters [begin, end) of a text, and what belongs to the same words: up to the next blanks."""
-    while begin > 0 and not text[begin - 1].isspace():
+    """The characters [begin, end) of a text, and what belongs to the same words: up to the next blanks.
+
+    Blanks at the ends are not part of it: in some families a token holds the blank before its word.
+    """
+    while begin < end and text[begin].isspace():
+        begin += 1
+    while begin < end and text[end - 1].isspace():
+        end -= 1
+    while 0 < begin < end and not text[begin - 1].isspace():
         begin -= 1
-    while end < len(text) and not text[end].isspace():
+    while begin < end < len(text) and not text[end].isspace():
         end += 1
-    return text[begin:end].strip()
+    return text[begin:end]
 
 
 def _best_candidates(encoded: Encoded, raw: Raw) -> Decoded:

@@ -18,19 +18,19 @@ from layover.train.batching import Batch
 from layover.train.determinism import derive
 
 INITIAL_SD = 0.02  # BERT's and RoBERTa's initializer_range
-HIDDEN_DROPOUT = 0.3  # in the hidden layer of edge probing: jiant v1
+INNER_DROPOUT = 0.3  # in the hidden layer of edge probing: jiant v1
 MOST_SCORES = 128  # more scores than this per prediction are not kept: 1,363 for every word would be gigabytes
 
 
 class Head(nn.Module):
-    """Dropout, the vector of each target, perhaps a hidden layer, then one linear layer.
+    """Dropout, the vector of each target, perhaps a hidden layer (with dropout `inner`), then one linear layer.
 
     Scores are [targets, classes] for classes and sets of labels, [examples, most choices] for choices (-inf where an
     example has fewer), [targets] for a real number (scaled to 0-1 by the task's bounds), [examples, 2, tokens] for
     where an answer begins and ends.
     """
 
-    def __init__(self, width: int, task: Task, dropout: float, seed: int) -> None:
+    def __init__(self, width: int, task: Task, dropout: float, seed: int, inner: float = INNER_DROPOUT) -> None:
         super().__init__()
         reads, self.output = task.format.reads, task.output
         self.sentence, self.pool = reads.sentence, reads.pool
@@ -39,7 +39,7 @@ class Head(nn.Module):
         features = width * int(reads.sentence or self.output == "extent") + (reads.project or width) * reads.marks
         attentive = reads.marks if reads.pool == "attentive" else 0
         self.stretches = nn.ModuleList(Attentive(width, reads.project) for _ in range(attentive))
-        self.hidden = Hidden(features, reads.hidden) if reads.hidden else nn.Identity()
+        self.hidden = Hidden(features, reads.hidden, inner) if reads.hidden else nn.Identity()
         # the choices of an example share whatever a bias adds: it would have no gradient but rounding noise
         self.linear = nn.Linear(reads.hidden or features, outputs, bias=self.output != "choice")
         self._initialise(torch.Generator().manual_seed(derive(seed, "head")))
@@ -151,7 +151,7 @@ class Attentive(nn.Module):
     def __init__(self, width: int, project: int) -> None:
         super().__init__()
         self.project = nn.Linear(width, project)
-        self.attend = nn.Linear(project, 1)
+        self.attend = nn.Linear(project, 1, bias=False)  # a softmax does not see what all tokens share
 
     def forward(self, hidden: torch.Tensor, example: torch.Tensor, span: torch.Tensor) -> torch.Tensor:
         """Vectors for stretches [targets, 2] of examples [targets], from hidden states [inputs, tokens, width]."""
@@ -168,8 +168,8 @@ class Attentive(nn.Module):
 class Hidden(nn.Sequential):
     """The hidden layer of edge probing: linear, tanh, layer norm, dropout."""
 
-    def __init__(self, features: int, width: int) -> None:
-        super().__init__(nn.Linear(features, width), nn.Tanh(), nn.LayerNorm(width), nn.Dropout(HIDDEN_DROPOUT))
+    def __init__(self, features: int, width: int, dropout: float) -> None:
+        super().__init__(nn.Linear(features, width), nn.Tanh(), nn.LayerNorm(width), nn.Dropout(dropout))
 
 
 def flattened(example: torch.Tensor, span: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -15,7 +15,7 @@ from layover.errors import EncoderError, HubError, Problem
 from layover.step import Recipe
 from layover.tasks.task import Task
 from layover.train.batching import Batch
-from layover.train.heads import Head
+from layover.train.heads import INNER_DROPOUT, Head
 
 
 class Network(nn.Module):
@@ -69,7 +69,9 @@ def load(location: str, start: Path | None, task: Task, recipe: Recipe, seed: in
         encoder.pooler = None  # the head reads the hidden states: a pooler would be dead weight
     if start is not None:
         encoder.load_state_dict(load_file(start / "encoder.safetensors"))
-    head = Head(config.hidden_size, task, own_dropout if recipe.dropout is None else recipe.dropout, seed)
+    dropout = own_dropout if recipe.dropout is None else recipe.dropout
+    inner = INNER_DROPOUT if recipe.dropout is None or recipe.dropout_at == "output" else recipe.dropout
+    head = Head(config.hidden_size, task, dropout, seed, inner)
     longest = _max_length(encoder, tokenizer)
     if tokenizer.pad_token_id is None or not tokenizer.is_fast:
         raise EncoderError(

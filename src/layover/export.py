@@ -1,8 +1,8 @@
 """Export: a trained step as a standard transformers directory, which says where the model came from.
 
-    config.json model.safetensors tokenizer.json tokenizer_config.json    what AutoModelFor... and AutoTokenizer load
-    layover.json    its lineage: every step from the plain encoder on, with recipe, seed, data digests and scores
-    README.md       the same in short, for people
+config.json model.safetensors tokenizer.json tokenizer_config.json    what AutoModelFor... and AutoTokenizer load
+layover.json    its lineage: every step from the plain encoder on, with recipe, seed, data digests and scores
+README.md       the same in short, for people
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from layover import __version__
 from layover.errors import Problem, UserError
 from layover.files import write_json, write_text
 from layover.plan import find
@@ -66,12 +65,14 @@ def export(store: Store, name: str, folder: Path) -> Exported:
     if kind is None:
         form = type(task.format).__name__
         message = f"its head ({form}, task {task.name}) is of a shape that no class of transformers has"
-        where = f"{weights}: encoder.safetensors loads in AutoModel, and head.json and head.safetensors are layover's head"
+        where = (
+            f"{weights}: encoder.safetensors loads in AutoModel, and head.json and head.safetensors are layover's head"
+        )
         raise UserError(Problem(label, message, f"the weights are in {where}"))
     model = standard.standard_model(weights, task, pooling)
     exported = Exported(folder, type(model).__name__, _notes(task, max_length))
     facts = {
-        "layover": __version__,
+        "layover": steps[-1]["provenance"]["versions"]["layover"],
         "key": key,
         "label": label,
         "class": exported.model,
@@ -148,7 +149,10 @@ def _notes(task: Task, max_length: int) -> tuple[str, ...]:
     """What the class leaves to its user and layover does by itself."""
     notes = []
     if task.format.cut == "first":
-        notes.append(f"Of an input of more than {max_length} tokens the first text loses its end: truncation='only_first'.")
+        notes.append(
+            f"Where an input has more than {max_length} tokens, its passage or context loses its end, and what follows "
+            "stays: nearly what truncation='only_first' does."
+        )
     if task.output == "value" and task.bounds:
         notes.append(f"Scores are not held within {task.bounds[0]:g} and {task.bounds[1]:g}: clamp them.")
     if task.output == "extent":
@@ -174,7 +178,7 @@ def _card(facts: dict[str, Any], kind: str) -> str:
         f"# {facts['label']}\n",
         f"A `{facts['class']}` that layover {facts['layover']} trained from the encoder `{facts['encoder']}`.",
         "Everything that is known of it is in `layover.json`.\n",
-        f'```python\nfrom transformers import AutoModelFor{kind}, AutoTokenizer\n\nmodel = AutoModelFor{kind}'
+        f"```python\nfrom transformers import AutoModelFor{kind}, AutoTokenizer\n\nmodel = AutoModelFor{kind}"
         '.from_pretrained(".")  # this folder\ntokenizer = AutoTokenizer.from_pretrained(".")\n```\n',
         f"## What it reads\n\n{facts['input']['reads']}\n",
         *(f"- {name}: `{value}`" for name, value in facts["input"]["fields"].items()),

@@ -8,8 +8,9 @@ last layer their difference, in which the activation f is undone, since f(s) - f
     2 s, where f is tanh and s is small: s is scaled by 2^-12, and tanh(e s) / e differs from s by e^2 s^3 / 3;
 
 and a layer norm is made to divide by a constant, by two more outputs, k and -k, so large that they alone decide the
-variance (there the activation is a setting, and set to none). All of these keep the order of the scores. Which one a class needs is found by trying, not by a table of families, and every
-model is compared with the linear layer that it stands for before it is given out.
+variance (there the activation is a setting, and set to none). All of these keep the order of the scores. Which one a
+class needs is found by trying, not by a table of families, and every model is compared with the linear layer that it
+stands for before it is given out.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from layover.train.determinism import quiet
 SMALL = 2.0**-12  # of a score of 20, tanh keeps all but 8e-6; smaller would be too small for half precision
 LARGE = 2.0**13  # what a layer norm's variance is made of, beside scores of 20
 WAYS = ((1.0, 1.0), (1.0, 2.0), (SMALL, 2 * SMALL))  # scale, and what f(s) - f(-s) is times s: gelu, none, tanh
-TOLERANCE = 1e-4  # largest difference of a score, relative to the largest score
+TOLERANCE = 1e-4  # largest difference of a score, relative to the largest one where that is above 1
 PROBES, PROBE_TOKENS = 4, 12  # random inputs on which a model is compared with its linear layer
 
 SEQUENCE, CHOICE, ANSWER, TOKENS = (
@@ -51,6 +52,7 @@ class Linear:
     offset: float = 0.0
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Scores [..., outputs] for vectors [..., width]."""
         return (hidden @ self.weight.T + self.bias) * self.gain + self.offset
 
 
@@ -144,7 +146,9 @@ def _ways(model: Any, linear: Linear, own: set[str], place: str) -> list[Callabl
         return []
     room = (layers[0].out_features - 2 * len(norms)) // 2
     if len(linear.weight) > room:
-        raise UserError(Problem(place, f"has {len(linear.weight):,} classes, {type(model).__name__} has room for {room}"))
+        raise UserError(
+            Problem(place, f"has {len(linear.weight):,} classes, {type(model).__name__} has room for {room}")
+        )
     return [partial(_fill, layers, norms, linear, *way) for way in WAYS]
 
 

@@ -30,6 +30,7 @@ from tests.kit import (
 
 from layover import Session, Store, UserError, encoders
 from layover.export import Exported, export
+from layover.files import write_jsonl
 from layover.run import run_step
 from layover.step import Recipe, TaskRef, Train, key_of
 from layover.tasks import TASKS, Task
@@ -277,6 +278,10 @@ def test_a_head_that_no_class_has_is_refused_with_where_its_weights_are(
 
 def test_what_an_export_says_of_itself(finished: Any, bert: Path, tmp_path: Path) -> None:
     store, key = finished("pair", bert)
+    assert store.read(key, "weights/observations.jsonl") == store.read(key, "observations.jsonl")
+    # of a step that was redone for its weights, on a GPU, these may differ from the scores that were published first
+    of_the_weights = [{**score, "value": 12.5} for score in store.read(key, "observations.jsonl")]
+    write_jsonl(store.folder(key) / "weights" / "observations.jsonl", of_the_weights)
     export(store, key[:10], tmp_path / "new" / "model")
     folder = tmp_path / "new" / "model"
     assert {p.name for p in folder.iterdir()} == {
@@ -289,11 +294,11 @@ def test_what_an_export_says_of_itself(finished: Any, bert: Path, tmp_path: Path
     assert config["problem_type"] == "single_label_classification"
     assert json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["model_max_length"] == 60
     facts = json.loads((folder / "layover.json").read_text(encoding="utf-8"))
+    assert facts["steps"][-1]["scores"] == of_the_weights
     (step,) = facts["steps"]
     assert facts["key"] == step["key"] == key
     assert step["step"]["seed"] == 1
     assert step["step"]["task"]["data"].startswith("sha256:")
-    assert step["scores"] == store.read(key, "observations.jsonl")
     assert step["provenance"]["recipe"]["learning_rate"] == 3e-3
     assert facts["input"]["fields"] == {
         "first": "premise",
@@ -312,7 +317,7 @@ def test_a_regression_is_called_one(finished: Any, bert: Path, tmp_path: Path) -
 
     store, key = finished("value", bert)
     exported = export(store, key, tmp_path / "model")
-    assert exported.notes == ("Scores are not held within -10 and 40: clamp them.",)
+    assert "Scores are not held within -10 and 40: clamp them." in exported.notes
     first = examples_of(store, "value")[0].inputs[0]
     found: Any = pipeline("text-classification", model=str(exported.folder))(
         {"text": first[0][0], "text_pair": first[1][0]}
@@ -379,6 +384,9 @@ def test_a_user_gets_the_model_of_a_study(study: Path, command: Command) -> None
     before = command("observations", study).out
     again = command("run", study, "--keep-weights", label)
     assert "1 steps run" in again.out
+    assert command("store", "gc").code == 0
+    again = command("run", study, "--keep-weights", label)
+    assert "2 steps run" in again.out  # the stop's weights, which it starts from, are gone too
     assert command("observations", study).out == before
     assert "0 steps run" in command("run", study, "--keep-weights", label).out
 
@@ -410,7 +418,14 @@ def test_python_keeps_and_exports(study: Path, tmp_path: Path) -> None:
     session = Session.open(study, store=tmp_path / "store").keeping(["→ mine"])
     session.run()
     exported = session.export("→ mine", tmp_path / "model")
-    assert exported == Exported(tmp_path / "model", "BertForSequenceClassification", ())
+    status = session.observations().query("target == 'mine' and source == 'stop'")["status"].iloc[0]
+    notes = () if status == "ok" else (f"The run is marked {status}.",)
+    assert exported == Exported(tmp_path / "model", "BertForSequenceClassification", notes)
+
+
+def test_a_run_that_learned_nothing_is_called_that(finished: Any, bert: Path, tmp_path: Path) -> None:
+    store, key = finished("pair", bert, learning_rate=1e-9)
+    assert export(store, key, tmp_path / "model").notes[0].startswith("The run is marked degenerate: ")
 
 
 def test_steps_without_a_model_to_write(tmp_path: Path, finished: Any, bert: Path, study: Path) -> None:

@@ -33,7 +33,7 @@ PIPELINES = {
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """What was written: the folder, the name of the model's class, and what that class does not do as layover does."""
+    """What was written: the folder, the name of the model's class, and what its user has to know."""
 
     folder: Path
     model: str
@@ -53,26 +53,22 @@ def export(store: Store, name: str, folder: Path) -> Exported:
     weights = _weights(store, key, label)
     step = store.step(key)
     assert isinstance(step, Train)
-    head = store.read(key, "weights/head.json")
-    task = dataclasses.replace(task_of(step.task), labels=tuple(head["labels"]))
+    labelled = tuple(store.read(key, "weights/head.json")["labels"])
+    task = dataclasses.replace(task_of(step.task), labels=labelled)
     steps = [_record(store, labels, one) for one in _chain(store, key)]
     steps[-1]["scores"] = store.read(key, "weights/observations.jsonl")
-    pooling, max_length = steps[-1]["provenance"]["recipe"]["pooling"], steps[-1]["provenance"]["max_length"]
+    provenance = steps[-1]["provenance"]
+    max_length = provenance["max_length"]
 
     from layover.train import standard  # torch and transformers, which take seconds
 
     kind = standard.standard_class(task)
     if kind is None:
-        form = type(task.format).__name__
-        message = f"its head ({form}, task {task.name}) is of a shape that no class of transformers has"
-        where = (
-            f"{weights}: encoder.safetensors loads in AutoModel, and head.json and head.safetensors are layover's head"
-        )
-        raise UserError(Problem(label, message, f"the weights are in {where}"))
-    model = standard.standard_model(weights, task, pooling)
-    exported = Exported(folder, type(model).__name__, _notes(task, max_length))
+        raise UserError(_without_a_class(task, label, weights))
+    model = standard.standard_model(weights, task, provenance["recipe"]["pooling"])
+    exported = Exported(folder, type(model).__name__, _notes(task, max_length, steps[-1]["scores"]))
     facts = {
-        "layover": steps[-1]["provenance"]["versions"]["layover"],
+        "layover": provenance["versions"]["layover"],
         "key": key,
         "label": label,
         "class": exported.model,
@@ -89,6 +85,12 @@ def export(store: Store, name: str, folder: Path) -> Exported:
 
     _publish(folder, write)
     return exported
+
+
+def _without_a_class(task: Task, label: str, weights: Path) -> Problem:
+    what = f"its head ({type(task.format).__name__}, task {task.name}) is of a shape that no class of transformers has"
+    loads = "encoder.safetensors loads in AutoModel, and head.json and head.safetensors are layover's head"
+    return Problem(label, what, f"the weights are in {weights}: {loads}")
 
 
 def _check_folder(folder: Path) -> None:
@@ -145,9 +147,9 @@ def _input(task: Task, max_length: int) -> dict[str, Any]:
     }
 
 
-def _notes(task: Task, max_length: int) -> tuple[str, ...]:
-    """What the class leaves to its user and layover does by itself."""
-    notes = []
+def _notes(task: Task, max_length: int, scores: list[dict[str, Any]]) -> tuple[str, ...]:
+    """What the class leaves to its user and layover does by itself, and whether the run learned nothing."""
+    notes = [f"The run is marked {status}." for status in {score["status"] for score in scores} - {"ok"}]
     if task.format.cut == "first":
         notes.append(
             f"Where an input has more than {max_length} tokens, its passage or context loses its end, and what follows "

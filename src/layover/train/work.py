@@ -147,7 +147,8 @@ def write_weights(folder: Path, task: Task, result: Result) -> None:
         "bounds": task.bounds,
     }
     write_json(folder / "head.json", head)
-    result.network.encoder.config.save_pretrained(folder)
+    encoder: Any = result.network.encoder
+    encoder.config.save_pretrained(folder)
     result.tokenizer.save_pretrained(folder)
 
 

@@ -216,7 +216,7 @@ def tasks(
     if name is not None:
         facts = describe_task(name, data_directories(data))
         return _print_json(facts) if as_json else console.show_table(("", name), list(facts.items()))
-    found = list_tasks(data_directories(data))
+    found = list_tasks(data_directories(data), families=not as_json)
     if as_json:
         return _print_json(found)
     return console.show_table(

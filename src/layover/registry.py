@@ -1,8 +1,8 @@
 """Registries: name -> object, filled by importing a folder's modules on the first look-up.
 
 A declaration is registered by existing: every module-level object of the registry's type in the
-package's modules counts, and installed packages add theirs through an entry-point group of the same
-name. Nothing is registered as a side effect of importing layover.
+package's modules counts, alone or in a tuple, and installed packages add theirs through an entry-point
+group of the same name. Nothing is registered as a side effect of importing layover.
 """
 
 from __future__ import annotations
@@ -61,8 +61,9 @@ class Registry(Generic[T]):
         seen: set[int] = set()
         for module in pkgutil.iter_modules(package.__path__):
             for value in vars(importlib.import_module(f"{self._package}.{module.name}")).values():
-                if self._is_member(value) and id(value) not in seen:
-                    seen.add(id(value))
-                    yield value
+                for member in value if isinstance(value, tuple) else (value,):
+                    if self._is_member(member) and id(member) not in seen:
+                        seen.add(id(member))
+                        yield member
         for entry in entry_points(group=self._package):
             yield entry.load()

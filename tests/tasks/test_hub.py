@@ -11,8 +11,9 @@ import pytest
 
 from layover.errors import HubError, MissingExtra
 from layover.tasks import TASKS
+from layover.tasks.formats import Single
 from layover.tasks.load import locate, read
-from layover.tasks.task import Hub, Single, Task
+from layover.tasks.task import Hub, Task
 
 TASK = Task("mine", 1, Single("text"), ("accuracy",), labels=("no", "yes"), hub=Hub("a/b", "c", "d" * 40))
 
@@ -29,6 +30,22 @@ def test_rows_come_from_the_pinned_revision_with_integer_labels(monkeypatch: pyt
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     assert [e.label for e in read(TASK, locate(TASK, []), "train")] == [1, 0]
     assert asked == [(("a/b", "c"), {"revision": "d" * 40, "split": "train"})]
+
+
+def test_rows_that_are_one_row_of_the_release_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    answers = [(0, 0, "a", 1), (0, 0, "b", 0), (0, 1, "c", 0), (1, 2, "d", 1)]
+    rows = [
+        {"paragraph": f"text {p}", "question": f"{q}?", "answer": a, "label": x, "idx": {"paragraph": p, "question": q}}
+        for p, q, a, x in answers
+    ]
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: rows)
+    task = TASKS.get("multirc")
+    found = read(task, locate(task, []), "validation")
+    assert [(e.row, e.part, e.label) for e in found] == [(0, 0, 1), (0, 0, 0), (0, 1, 0), (1, 0, 1)]
+    rows[2]["label"] = 7
+    with pytest.raises(Exception, match=r"multirc@3de24cf8022e validation, row 1: .*holds 7, which is not a label"):
+        read(task, locate(task, []), "validation")
 
 
 def test_a_bad_row_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,8 +101,9 @@ def test_no_progress_bar_and_the_layout_of_a_converted_revision(tmp_path: Path) 
     code = f"""
 import pyarrow as pa, pyarrow.parquet as pq
 from pathlib import Path
+from layover.tasks.formats import Single
 from layover.tasks.load import locate, read
-from layover.tasks.task import Hub, Single, Task
+from layover.tasks.task import Hub, Task
 for split in ("train", "validation", "test"):
     folder = Path({str(tmp_path)!r}, "repo", "default", split)
     folder.mkdir(parents=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from layover.errors import HubError, MissingExtra, Problem
+from layover.tasks.fields import value_at
 from layover.tasks.readers import layout
 from layover.tasks.task import Hub, Task
 
@@ -21,8 +23,15 @@ def hub_rows(task: Task, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
     hub = task.hub
     assert hub is not None
     name = hub.train if split == "train" else hub.validation
-    for number, row in enumerate(_loaded(task, hub, name), 1):
-        yield f"{hub} {name}, row {number}", dict(row)
+    rows = ((f"{hub} {name}, row {number}", dict(row)) for number, row in enumerate(_loaded(task, hub, name), 1))
+    yield from _together(rows, hub.together) if hub.together else rows
+
+
+def _together(rows: Iterable[tuple[str, dict[str, Any]]], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """One row with a list of rows for each run of equal values at a path, at the place of its first."""
+    for _, same in itertools.groupby(rows, key=lambda found: value_at(found[1], path)):
+        (place, first), *others = same
+        yield place, {"rows": [first, *(row for _, row in others)]}
 
 
 def _loaded(task: Task, hub: Hub, name: str) -> Any:

@@ -206,10 +206,21 @@ def tasks(
     name: Annotated[str | None, typer.Argument(help="One task, in full.")] = None,
     data: DataOption = None,
     as_json: JsonOpt = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read the data and say what is in it and what is odd.")
+    ] = False,
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", help="Whose tokenizer --check measures with. Default: minilm.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write what --check finds as Markdown here.")] = None,
 ) -> None:
     """The tasks that can be named in a study."""
     from layover.listing import describe_task, list_tasks
 
+    if check:
+        return _check_data(name, data_directories(data), encoder, out, as_json)
+    if encoder or out:
+        raise UserError(Problem("--encoder" if encoder else "--out", "goes with --check", "add --check"))
     if name is not None:
         facts = describe_task(name, data_directories(data))
         return _print_json(facts) if as_json else console.show_table(("", name), list(facts.items()))
@@ -219,6 +230,25 @@ def tasks(
     return console.show_table(
         ("name", "format", "output", "primary", "data", "about"), [tuple(row.values()) for row in found]
     )
+
+
+def _check_data(name: str | None, data: list[Path], encoder: str | None, out: Path | None, as_json: bool) -> None:
+    """Check the data of tasks; exit code 1 where something is wrong with it."""
+    from layover.datacheck.check import check
+    from layover.datacheck.words import markdown
+    from layover.files import write_text
+
+    with console.reading() as tell:
+        found = check(name, data, encoder, tell)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        console.show_data(found)
+    if out is not None:
+        with _writing_to(out):
+            write_text(out, markdown(found))
+    if found.problems:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from layover.step import Choose, Places, Recipe, Step, TaskRef, Train, key_of
 from layover.strategies import Cell
 from layover.study import Study
 from layover.tasks import TASKS, Task
+from layover.tasks.hub import pinned
 from layover.tasks.load import Source, locate
 from layover.tasks.own import declaration, from_declaration, own_files
 
@@ -80,7 +81,7 @@ def compile_plan(study: Study, base: Path | None = None, data: Sequence[Path] = 
     """
     declared = {name: declaration(table) for name, table in study.task.items()}
     tasks = {n: from_declaration(n, declared[n]) if n in declared else TASKS.get(n) for n in _task_names(study)}
-    found, sources = _find(study, tasks, base, data)
+    found, tasks, sources = _find(study, tasks, base, data)
     compiler = _Compiler(study, tasks, sources, {name: _identity_of(words) for name, words in declared.items()})
     scores = tuple(compiler.scores(found))
     files = {name: source.files for name, source in sources.items() if name in declared}
@@ -105,10 +106,10 @@ def _task_names(study: Study) -> list[str]:
 
 def _find(
     study: Study, tasks: Mapping[str, Task], base: Path | None, data: Sequence[Path]
-) -> tuple[dict[str, Encoder], dict[str, Source]]:
-    """Every encoder and every task's data; one error names all that are not found."""
+) -> tuple[dict[str, Encoder], dict[str, Task], dict[str, Source]]:
+    """Every encoder, and every task at a commit with its data; one error names all that are not found."""
     problems: dict[Problem, None] = {}
-    found, sources, kind = {}, {}, None
+    found, fixed, sources, kind = {}, {}, {}, None
     for name in study.encoders:
         try:
             found[name] = encoders.find(name, base)
@@ -116,11 +117,12 @@ def _find(
             kind, problems = kind or type(error), problems | dict.fromkeys(error.problems)
     for name, task in tasks.items():
         try:
-            sources[name] = locate(task, data, own_files(study.task[name]) if name in study.task else None)
+            fixed[name] = pinned(task)
+            sources[name] = locate(fixed[name], data, own_files(study.task[name]) if name in study.task else None)
         except UserError as error:
             kind, problems = kind or type(error), problems | dict.fromkeys(error.problems)
     raise_all(kind or UserError, list(problems))
-    return found, sources
+    return found, fixed, sources
 
 
 @dataclass
@@ -197,7 +199,7 @@ class _Compiler:
         study, task = self.study, self.tasks[name]
         limit = study.limit_for(name, role)
         return TaskRef(
-            name=name,
+            name=task.name,
             version=task.version,
             data=self.sources[name].digest,
             select_by=task.primary,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -46,6 +48,19 @@ def test_rows_that_are_one_row_of_the_release_are_read_together(monkeypatch: pyt
     rows[2]["label"] = 7
     with pytest.raises(Exception, match=r"multirc@3de24cf8022e validation, row 1: .*holds 7, which is not a label"):
         read(task, locate(task, []), "validation")
+
+
+class Cached(list[dict[str, object]]):
+    cache_files: ClassVar = [{"filename": f"/cache/a___b/c/0.0.0/{'e' * 40}/b-train.arrow"}]
+
+
+def test_another_revision_from_the_cache_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **o: Cached([{"text": "a", "label": 1}]))
+    with pytest.raises(HubError, match=f"the cache has another revision of it: {'e' * 40}"):
+        read(TASK, locate(TASK, []), "train")
+    right = replace(TASK, hub=Hub("a/b", "c", "e" * 40))
+    assert len(read(right, locate(right, []), "train")) == 1
 
 
 def test_a_bad_row_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,12 @@ def chosen() -> Rows:
 EDGE = EdgeProbing
 CASES: dict[str, tuple[Callable[[], Rows], Task, int, float]] = {
     # rows, task, rows to train on, learning rate
-    "single": (lambda: released("tasks/sst2", 60), Task("c", 1, Single("sentence"), ("accuracy",), ("0", "1")), 300, 3e-4),
+    "single": (
+        lambda: released("tasks/sst2", 60),
+        Task("c", 1, Single("sentence"), ("accuracy",), ("0", "1")),
+        300,
+        3e-4,
+    ),
 }
 CASES |= {
     "pair": (
@@ -147,7 +152,8 @@ def score_of(name: str, shuffled: bool, folder: Path) -> tuple[float, float]:
         labels = sorted({label for row in found for label in task.written_labels(row)})
         task = replace(task, labels=tuple(labels))
     train, validation = (
-        tuple(e for i, row in enumerate(part) for e in task.examples(i, row)) for part in (found[:n_train], found[n_train:])
+        tuple(e for i, row in enumerate(part) for e in task.examples(i, row))
+        for part in (found[:n_train], found[n_train:])
     )
     data = TaskData(task, shuffle(train) if shuffled else train, (), validation, 0, 0)
     try:
@@ -184,9 +190,11 @@ def random_stretch(example: Any, draw: random.Random) -> Target:
 @pytest.mark.parametrize("name", CASES)
 def test_a_format_learns_from_real_rows_and_not_from_shuffled_labels(name: str, tmp_path: Path) -> None:
     import time
-    t=time.time()
+
+    t = time.time()
     real, chance = score_of(name, False, tmp_path / "real")
-    t2=time.time()
+    t2 = time.time()
     control, _ = score_of(name, True, tmp_path / "shuffled")
-    print(name, round(real,1), round(control,1), round(t2-t,1), round(time.time()-t2,1))
-    with open("/tmp/learn.txt","a") as f: f.write(f"{name} {real:.1f} {control:.1f} {t2-t:.1f}\n")
+    print(name, round(real, 1), round(control, 1), round(t2 - t, 1), round(time.time() - t2, 1))
+    with open("/tmp/learn.txt", "a") as f:
+        f.write(f"{name} {real:.1f} {control:.1f} {t2 - t:.1f}\n")

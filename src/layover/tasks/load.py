@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from layover.errors import Problem, TaskError, raise_all
@@ -55,7 +56,7 @@ def resolved(task: Task, source: Source) -> Task:
     problems: list[Problem] = []
     unread: list[Problem] = []  # `read` names these with whatever else is wrong
     for split in source.splits:
-        for place, row in _rows(task, source, split):
+        for place, row in rows(task, source, split):
             if isinstance(row, Problem):
                 unread.append(row)
                 continue
@@ -82,7 +83,7 @@ def read(task: Task, source: Source, split: str) -> list[Example]:
     task = resolved(task, source)
     examples: list[Example] = []
     problems: list[Problem] = []
-    for index, (place, row) in enumerate(_rows(task, source, split)):
+    for index, (place, row) in enumerate(rows(task, source, split)):
         if isinstance(row, Problem):
             problems.append(row)
             continue
@@ -193,14 +194,19 @@ def _order(n: int, salt: str) -> list[int]:
     return sorted(range(n), key=keys.__getitem__)
 
 
-def _rows(task: Task, source: Source, split: str) -> Iterable[tuple[str, Any]]:
+def rows_in(task: Task, path: Path) -> Iterator[tuple[str, Any]]:
+    """(place, row or problem) of a task's file."""
+    found = readers.rows(path, task.release.columns, task.release.ragged)
+    found = readers.grouped(path, found, task.group) if task.group else found
+    return ((readers.place(path, line), row) for line, row in found)
+
+
+def rows(task: Task, source: Source, split: str) -> Iterable[tuple[str, Any]]:
     """(place, row or problem) from wherever the source points."""
     if source.gathered:
         return source.gathered.rows(source.files, split)
     if source.files:
-        path = source.files[split]
-        found = readers.rows(path, task.release.columns, task.release.ragged)
-        return ((readers.place(path, line), row) for line, row in found)
+        return rows_in(task, source.files[split])
     if task.generate:
         made = task.generate()[split]
         return ((f"task {task.name!r}, {split} row {i}", row) for i, row in enumerate(made, 1))

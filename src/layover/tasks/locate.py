@@ -57,8 +57,7 @@ def locate(task: Task, data: Sequence[Path], files: Mapping[str, Path] | None = 
         if held := [found for folder in folders if (found := _files_in(task, folder))[0]]:
             return _source(*max(held, key=_bytes))  # max keeps the first of equals
     if task.hub:
-        config = f"/{task.hub.config}" if task.hub.config else ""
-        return Source(f"hub:{task.hub.repo}{config}@{task.hub.revision}", {})
+        return Source(task.hub.digest, {})
     looked = f"it is in none of {', '.join(map(str, data))}" if data else "no data directory was given"
     message = f"its data was not found: {looked}, and it is not on the Hub"
     licence = f"{task.licence}; then " if task.licence else ""

@@ -39,7 +39,8 @@ class Plan:
     """The steps of a study.
 
     `steps` maps keys to steps, parents first. `labels` names each key for people. `scores` are the study's cells.
-    `requested` is the number of trainings there would be if nothing were shared.
+    `requested` is the number of trainings there would be if nothing were shared. `wanted` are the keys of the steps
+    whose weights are asked for, though no step starts from them: never part of any key.
     """
 
     study: Study
@@ -51,10 +52,15 @@ class Plan:
     sources: Mapping[str, Source]
     encoders: Mapping[str, Encoder]
     places: Places
+    wanted: frozenset[str] = frozenset()
 
     def starts(self) -> set[str]:
         """Keys of the steps whose weights another step of this plan starts from."""
         return {step.start for step in self.steps.values() if isinstance(step, Train) and step.start}
+
+    def kept(self) -> set[str]:
+        """Keys of the steps whose weights are kept: those that a step starts from, and those asked for."""
+        return self.starts() | self.wanted
 
     def baseline(self) -> str | None:
         """The name of the study's first direct strategy, which the others are measured against."""
@@ -62,15 +68,24 @@ class Plan:
 
     def find(self, label: str) -> str:
         """The key of the step with this label, key, or unambiguous part of either; raises StudyError otherwise."""
-        exact = [key for key, name in self.labels.items() if label in (name, key)]
-        found = exact or [key for key, name in self.labels.items() if label in name or key.startswith(label)]
-        if len(found) == 1:
-            return found[0]
-        some = [self.labels[key] for key in (found or list(self.labels))[:12]]
-        what = f"{len(found)} steps match" if found else "no step matches"
-        raise StudyError(
-            Problem(label, what, "labels: " + " | ".join(some) + (" | ..." if len(found or self.labels) > 12 else ""))
-        )
+        return find(self.labels, label)
+
+
+def find(labels: Mapping[str, str], label: str) -> str:
+    """The key, of those with labels, that has this label or key, or an unambiguous part of either.
+
+    Raises StudyError where none or several do; steps of several studies that share a label are told apart by key.
+    """
+    exact = [key for key, name in labels.items() if label in (name, key)]
+    found = exact or [key for key, name in labels.items() if label in name or key.startswith(label)]
+    if len(found) == 1:
+        return found[0]
+    shown, names = (found or list(labels))[:12], list(labels.values())
+    some = [labels[key] if labels[key] and names.count(labels[key]) == 1 else f"{labels[key]} ({key})" for key in shown]
+    what = f"{len(found)} steps match" if found else "no step matches"
+    raise StudyError(
+        Problem(label, what, "labels: " + " | ".join(some) + (" | ..." if len(found or labels) > 12 else ""))
+    )
 
 
 def compile_plan(study: Study, base: Path | None = None, data: Sequence[Path] = ()) -> Plan:

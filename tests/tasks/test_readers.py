@@ -19,6 +19,7 @@ from layover.tasks.formats import Choice, Pair, Single
 from layover.tasks.load import locate, read
 from layover.tasks.readers import KINDS, rows
 from layover.tasks.release import Release
+from layover.tasks.spans import EdgeProbing, Span, Tagging
 from layover.tasks.task import Task
 
 PAIR = Task("pairs", 1, Pair("first", "second"), ("accuracy",), labels=("no", "yes"))
@@ -253,6 +254,34 @@ def test_choices_that_are_no_list_and_labels_outside_them(tmp_path: Path) -> Non
     assert second.place == f"{path}, line 2"
     assert second.hint == "choices: 0, 1"
     assert third.message == "field 'ends' is empty"
+
+
+SPAN = Task("asked", 1, Span("text", "question", "answers", starts="starts"), ("exact_match",))
+TAGS = Task("tagged", 1, Tagging("words"), ("accuracy",), labels=("N", "V"), label="tags")
+EDGES = Task("edges", 1, EdgeProbing(2), ("micro_f1",), labels=("no", "yes"))
+BAD_STRETCHES: dict[str, tuple[Task, dict[str, Any], str]] = {
+    "no answer": (SPAN, {"answers": [], "starts": []}, "field 'answers' is empty: a question needs an answer"),
+    "not in the passage": (SPAN, {"answers": ["it"], "starts": [0]},
+                           "field 'starts' is 0: there stands 'th', not 'it'"),
+    "behind the passage": (SPAN, {"answers": ["cup"], "starts": [90]},
+                           "field 'starts' is 90: there stands '', not 'cup'"),
+    "fewer starts": (SPAN, {"answers": ["the", "cup"], "starts": [0]}, "field 'starts' holds 1 places for 2 answers"),
+    "unknown tag": (TAGS, {"words": ["a", "b"], "tags": ["N", "X"]}, "field 'tags' holds 'X', which is not a label"),
+    "fewer tags": (TAGS, {"words": ["a", "b"], "tags": ["N"]}, "field 'tags' holds 1 tags for 2 words"),
+    "outside the text": (EDGES, {"targets": [{"span1": [0, 1], "span2": [1, 3], "label": "no"}]},
+                         "field 'span2' is [1, 3], not [begin, end) in a text of 2 words"),
+    "no second stretch": (EDGES, {"targets": [{"span1": [0, 1], "label": "no"}]}, "field 'span2' is missing"),
+    "no targets": (EDGES, {"targets": {}}, "field 'targets' is {}, not a list of targets"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BAD_STRETCHES)
+def test_a_bad_stretch_answer_or_tag_is_named_with_file_line_and_field(tmp_path: Path, fault: str) -> None:
+    task, wrong, expected = BAD_STRETCHES[fault]
+    good = {"text": "the cup", "question": "what?", "answers": ["cup"], "starts": [4], "words": ["a"], "tags": ["V"]}
+    good["targets"] = [{"span1": [0, 2], "span2": [1, 2], "label": ["no", "yes"]}]
+    path = write(tmp_path / "train.jsonl", [good, {**good, **wrong}])
+    assert message(path, task).startswith(f"{path}, line 2: {expected}")
 
 
 def test_every_row_has_the_same_number_of_choices(tmp_path: Path) -> None:

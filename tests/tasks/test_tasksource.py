@@ -206,12 +206,11 @@ def rows_of(n: int, **columns: Any) -> list[dict[str, Any]]:
 def hub(package: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """`hub(features, rows)`: what `datasets.load_dataset` gives to tasksource; the returned list is what was asked."""
     import datasets
-    from tasksource import access
 
     from layover.tasks import tasksource
 
     tasksource._loaded.cache_clear()
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     Api(monkeypatch)
 
     def serve(rows: list[dict[str, Any]], **features: Any) -> list[Any]:
@@ -220,12 +219,12 @@ def hub(package: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         def load_dataset(repo: str, config: str | None, **options: Any) -> Any:
             asked.append((repo, config, options))
             made = datasets.Dataset.from_list(rows, features=datasets.Features(features))
-            splits = {"train": made, "validation": made.select(range(6)), "test": made.select(range(4))}
+            splits: dict[str, Any] = {"train": made, "validation": made.select(range(6)), "test": made.select(range(4))}
             return datasets.DatasetDict(
                 {name: datasets.Dataset.from_list(list(s), s.features) for name, s in splits.items()}
             )
 
-        monkeypatch.setattr(access, "load_dataset", load_dataset)
+        monkeypatch.setattr(package.access, "load_dataset", load_dataset)
         return asked
 
     return serve

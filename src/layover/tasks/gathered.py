@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
@@ -10,7 +11,8 @@ from typing import Any
 
 from layover.errors import Problem, TaskError
 from layover.tasks import readers
-from layover.tasks.fields import FieldError, Row, list_at
+from layover.tasks.example import Omitted
+from layover.tasks.fields import FieldError, Row, list_at, value_at
 from layover.tasks.release import Columns, Gathered
 
 Placed = Iterator[tuple[str, Any]]
@@ -22,6 +24,22 @@ FOLD_PARTS = {"train": "train", "dev": "validation", "test": "test"}
 def placed(path: Path, columns: Columns = ()) -> Placed:
     """The rows of a file, or what is wrong with them, each with its place."""
     return ((readers.place(path, line), row) for line, row in readers.rows(path, columns))
+
+
+def together(found: Placed, paths: tuple[str, ...]) -> Placed:
+    """One row with a list of rows, `rows`, for all that have equal values at these paths, at the place of the first."""
+    groups: dict[str, tuple[str, list[Row]]] = {}
+    for place, row in found:
+        if isinstance(row, Problem | Omitted):
+            yield place, row
+            continue
+        try:
+            alike = json.dumps([value_at(row, path) for path in paths], default=str)
+        except FieldError as error:
+            yield place, Problem(place, str(error), error.hint)
+        else:
+            groups.setdefault(alike, (place, []))[1].append(row)
+    yield from ((place, {"rows": rows}) for place, rows in groups.values())
 
 
 def refused(folder: Path, message: str, hint: str) -> TaskError:

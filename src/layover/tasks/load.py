@@ -18,6 +18,7 @@ from layover.errors import Problem, TaskError, raise_all
 from layover.tasks import readers
 from layover.tasks.example import Example
 from layover.tasks.fields import FieldError
+from layover.tasks.gathered import together
 from layover.tasks.hub import hub_rows
 from layover.tasks.locate import Source, file_problem, locate
 from layover.tasks.task import Task
@@ -197,8 +198,8 @@ def _order(n: int, salt: str) -> list[int]:
 def rows_in(task: Task, path: Path) -> Iterator[tuple[str, Any]]:
     """(place, row or problem) of a task's file."""
     found = readers.rows(path, task.release.columns, task.release.ragged)
-    found = readers.grouped(path, found, task.group) if task.group else found
-    return ((readers.place(path, line), row) for line, row in found)
+    placed = ((readers.place(path, line), row) for line, row in found)
+    return together(placed, task.release.together) if task.release.together else placed
 
 
 def rows(task: Task, source: Source, split: str) -> Iterable[tuple[str, Any]]:

@@ -24,6 +24,7 @@ from layover.tasks import TASKS, readers
 from layover.tasks.fields import FieldError, label_text
 from layover.tasks.load import file_problem, in_order, rows_in, shortened
 from layover.tasks.own_layouts import LAYOUTS, Key, Layout, Prepare, Table
+from layover.tasks.release import Release
 from layover.tasks.task import Task
 
 ALWAYS = ("train", "validation", "format", "metrics")
@@ -76,7 +77,7 @@ def from_declaration(name: str, declared: Table) -> Task:
         spellings=dict(declared.get("spellings", {})),
         bounds=None if bounds is None else (float(bounds[0]), float(bounds[1])),
         prepare=Prepare(used) if layout.lists or layout.shape else None,
-        group=tuple(declared.get("group") or ()),
+        release=Release(together=tuple(declared.get("group") or ())),
         about="A task of the study file.",
         source="the user's own file",
     )

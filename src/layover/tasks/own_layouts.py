@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from layover.tasks.fields import FieldError, Row, text_at, value_at
 from layover.tasks.formats import Choice, Cloze, Pair, PassageAnswers, Single
-from layover.tasks.readers import ROWS
 from layover.tasks.spans import Coreference, EdgeProbing, Span, Tagging, WordInContext
 from layover.tasks.task import Format
 
@@ -155,11 +154,11 @@ def _with_answers(row: Row, declared: Table) -> Row:
     columns = [declared["answers"], declared["label"]]
     if not declared["group"]:
         return {**row, **_lists(row, columns)}
-    rows = row[ROWS]
+    rows = row["rows"]
     for path in (declared["passage"], declared["question"]):
-        if any(value_at(other, path) != value_at(row, path) for other in rows):
+        if any(value_at(other, path) != value_at(rows[0], path) for other in rows):
             raise FieldError(path, "differs among the rows of one question", "name its column under group too")
-    return {**row, **{path: [value_at(other, path) for other in rows] for path in columns}}
+    return {**rows[0], **{path: [value_at(other, path) for other in rows] for path in columns}}
 
 
 CHOICES = 'give the fields of the choices, as in ["a", "b"], or the one field that holds a list of them'

@@ -32,13 +32,15 @@ class Release:
     are the names of its train and validation file without their endings, `a|b` where they vary; in a folder that the
     task shares, no other names count. `columns` are those of a table without a header, which has a line of column names
     first where two of these names are in it; several tuples are told apart by their number. `ragged` says that lines
-    with another number of cells are left out and counted. `fields` are those of a row, for messages, where `prepare`
-    makes others of them.
+    with another number of cells are left out and counted. `together` are the fields of which equal values mark the rows
+    of a file, wherever they stand, that are one row: it has a list of them, `rows`. `fields` are those of a row, for
+    messages, where `prepare` makes others of them.
     """
 
     folder: str = ""
     files: tuple[str, str] = ("", "")
     columns: Columns = ()
     ragged: bool = False
+    together: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     gathered: Gathered | None = None

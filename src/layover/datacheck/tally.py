@@ -126,7 +126,7 @@ def _numbers(task: Task, examples: Sequence[Example]) -> list[float]:
 
 
 class Lengths:
-    """Lengths in tokens, and what a cut loses: examples about stretches are encoded whole, and the too long ones cut."""
+    """Lengths in tokens, and what a cut loses: examples about stretches are encoded whole, those too long also cut."""
 
     def __init__(self, task: Task, tokenizer: Any) -> None:
         self._task, self._tokenizer = task, tokenizer

@@ -42,13 +42,16 @@ INTERRUPTED = 130  # what typer exits with on Ctrl-C
 def run_command(
     asked: Asked,
     executor: Annotated[str, typer.Option("--executor", help="Where steps run: local.")] = "",
+    keep_weights: Annotated[
+        list[str] | None, typer.Option("--keep-weights", metavar="LABEL", help="Keep this step's weights, to export.")
+    ] = None,
 ) -> None:
     """Run a study: whatever is not finished, each step once. Kill it and run it again as you like."""
     if executor not in ("", "local"):
         raise UserError(
             Problem("--executor", f"there is no executor called {executor!r}", did_you_mean(executor, ["local"]))
         )
-    session = asked.session()
+    session = asked.session().keeping(keep_weights or [])
     with console.Progress(session) as progress:
         summary = session.run(on_event=progress)
     console.show_summary(summary, dict(session.plan.labels), session.store.root)
@@ -319,6 +322,22 @@ def store_verify(store: StoreOption = None) -> None:
     console.say(f"{len(opened.finished_keys())} finished steps, {len(wrong)} problems")
     if wrong:
         raise typer.Exit(1)
+
+
+@store_app.command("export")
+def store_export(
+    step: Annotated[str, typer.Argument(help="A step's label or key, or a part that only one step has.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or an empty folder.")],
+    store: StoreOption = None,
+) -> None:
+    """Write a step's model as a standard transformers directory, with where it comes from."""
+    from layover.export import export
+    from layover.store import Store
+
+    exported = export(Store.open(store_directory(store), create=False), step, folder)
+    console.say(f"exported: {exported.folder.resolve()} ({exported.model})")
+    for note in exported.notes:
+        console.say(note)
 
 
 @store_app.command("gc")

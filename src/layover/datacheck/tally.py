@@ -187,6 +187,6 @@ class Lengths:
         for length in LENGTHS:
             which = np.flatnonzero(longest > length)
             if len(which):
-                short = encode([examples[i] for i in which], self._task, self._tokenizer, length)
+                short = encode([examples[i] for i in which.tolist()], self._task, self._tokenizer, length)
                 self._lost[length] += int(short.lost.sum() - whole.take(which).lost.sum())
         return longest

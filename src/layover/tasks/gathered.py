@@ -30,9 +30,9 @@ def refused(folder: Path, message: str, hint: str) -> TaskError:
     return TaskError(Problem(str(folder), f"{message}; the folder holds: {there}", hint))
 
 
-def one_file(stem: str, columns: Columns, names: Mapping[str, str]) -> Gathered:
+def one_file(stem: str, columns: tuple[str, ...], names: Mapping[str, str]) -> Gathered:
     """One table with a column `part`; `names` are its words for the parts, and the split that each is."""
-    return Gathered(f"{stem}.txt", partial(_find_one, stem), partial(_rows_of_part, columns, dict(names)))
+    return Gathered(f"{stem}.txt", partial(_find_one, stem), partial(_rows_of_part, (columns,), dict(names)))
 
 
 def _find_one(stem: str, folder: Path) -> dict[str, Path]:

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from layover.errors import Problem
 from layover.tasks.example import Omitted
-from layover.tasks.fields import MAX_CHARACTERS, Row
+from layover.tasks.fields import MAX_CHARACTERS, FieldError, Row, value_at
 from layover.tasks.release import Columns
 
 if TYPE_CHECKING:
     from layover.tasks.task import Task
 
 SPLITS = ("train", "validation")
+ROWS = "(rows)"  # where a row that stands for several has them; no column is called so
 STEMS = {  # what releases call the file of a split; the first that is there is read
     "train": ("train", "training", "tr"),
     "validation": ("validation", "dev", "val", "valid", "development", "va"),
@@ -79,6 +80,23 @@ def rows(path: Path, columns: Columns = (), ragged: bool = False) -> Rows:
         yield 1, Problem(place(path, 1), "the file holds no rows")
 
 
+def grouped(path: Path, found: Rows, columns: tuple[str, ...]) -> Rows:
+    """Of rows that are alike in these columns the first one, with all of them under `ROWS`."""
+    groups: dict[str, tuple[int, list[Row]]] = {}
+    for line, row in found:
+        if isinstance(row, Problem | Omitted):
+            yield line, row
+            continue
+        try:
+            alike = json.dumps([value_at(row, column) for column in columns], default=str)
+        except FieldError as error:
+            yield line, Problem(place(path, line), str(error), error.hint)
+        else:
+            groups.setdefault(alike, (line, []))[1].append(row)
+    for line, same in groups.values():
+        yield line, {**same[0], ROWS: same}
+
+
 def lines(path: Path) -> Lines:
     """The lines of a text file, unpacked where its name ends in .gz."""
     number = 0
@@ -112,7 +130,7 @@ def _jsonl(path: Path, _: _Table) -> Rows:
 
 
 def _json_row(path: Path, number: int, text: str) -> Row | Problem:
-    hint = f"a {kind(path) or '.jsonl'} file holds one JSON object per line"
+    hint = f"a {(kind(path) or '.jsonl').removesuffix('.gz')} file holds one JSON object per line"
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:

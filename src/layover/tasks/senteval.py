@@ -13,7 +13,7 @@ from layover.tasks.release import Release
 from layover.tasks.task import Task
 
 PARTS = {"tr": "train", "va": "validation", "te": "test"}
-COLUMNS = (("label", "sentence"), ("part", "label", "sentence"))
+WHOLE = ("part", "label", "sentence")
 NOVELS = "novels of 1852 to 1920, in the public domain in the United States"
 TREEBANKS = "UD EWT, ParTUT and PUD, and GUM; CC BY to CC BY-NC-SA"
 GUM = "GUM; CC BY to CC BY-NC-SA"
@@ -50,7 +50,7 @@ def _senteval(name: str) -> Task:
         format=Single("sentence"),
         labels_in_data=True,
         metrics=("accuracy",),
-        release=Release(columns=COLUMNS, gathered=one_file(name, COLUMNS, PARTS)),
+        release=Release(columns=(WHOLE, WHOLE[1:]), gathered=one_file(name, WHOLE, PARTS)),
         about=QUESTIONS[name][0],
         source="Conneau et al. 2018 (ACL), SentEval's data/probing; sentences of the Toronto Book Corpus",
         published=None if name == "sentence_length" else (100_000, 10_000),  # balancing left a few fewer there

@@ -23,6 +23,8 @@ class Hub:
 
     `together` is the field of which equal values mark the rows, one after another, that are one row of the release:
     they are read as one with a list of them, `rows`.
+    `load` gives the splits where they are made of the data set by a package, and `by` is that package with its version.
+    Only then may `revision` be a branch, or "" for the newest, until `hub.pinned` makes a commit of it.
     """
 
     repo: str
@@ -31,9 +33,21 @@ class Hub:
     train: str = "train"
     validation: str = "validation"
     together: str = ""
+    load: Callable[[Hub], Mapping[str, Any]] | None = None
+    by: str = ""
+
+    @property
+    def digest(self) -> str:
+        """What the data is, for identity."""
+        made = f"+{self.by}" if self.by else ""
+        return f"hub:{self._name}@{self.revision or 'newest'}{made}"
+
+    @property
+    def _name(self) -> str:
+        return f"{self.repo}/{self.config}" if self.config else self.repo
 
     def __str__(self) -> str:
-        return f"{self.repo}{f'/{self.config}' if self.config else ''}@{self.revision[:12]}"
+        return f"{self._name}@{self.revision[:12] or 'newest'}"
 
 
 @dataclass(frozen=True)
@@ -44,11 +58,12 @@ class Task:
     answers in a passage, and with `labels_in_data`, where they are all labels that the data has, sorted. `label` is the
     path of the label. `spellings` maps other ways of writing a label to its name. `bounds` are the lowest and highest
     value of a regression. `prepare` makes a release's row fit the format where a path cannot, or divides it into the
-    parts that ask one thing each; `Omitted` stands for a part of which no example is made. `release` says how the
-    release's own files lie in a data directory. `licence` says, of a corpus that is not free, what it is, where it is
-    licensed and how its files are made. `family` is what listings show for many tasks that differ by a number alone.
-    `published` are the questions (most rows ask one thing) that the release or the papers count in train and
-    validation.
+    parts that ask one thing each; `Omitted` stands for a part of which no example is made. `group` names the columns by
+    which rows of a file are told to be one row: the first of them, with all of them under `readers.ROWS`. `release`
+    says how the release's own files lie in a data directory. `licence` says, of a corpus that is not free, what it is,
+    where it is licensed and how its files are made. `family` is what listings show for many tasks that differ by a
+    number alone. `published` are the questions (most rows ask one thing) that the release or the papers count in train
+    and validation.
     The first metric is the primary one. `version` goes up when the meaning of the declaration changes:
     it is part of every key, the declaration itself is not.
     """
@@ -65,6 +80,7 @@ class Task:
     hub: Hub | None = None
     release: Release = field(default_factory=Release)
     prepare: Callable[[Row], Row | Sequence[Row | Omitted]] | None = None
+    group: tuple[str, ...] = ()
     generate: Callable[[], dict[str, list[dict[str, Any]]]] | None = None
     about: str = ""
     source: str = ""

@@ -40,6 +40,7 @@ class Result:
     """
 
     network: Network
+    tokenizer: Any
     state: State
     decoded: Decoded
     truncated: dict[str, float]
@@ -106,6 +107,7 @@ def train(
     splits = {"train": training, "selection": selection, "validation": validation}
     return Result(
         network=loaded.network,
+        tokenizer=loaded.tokenizer,
         state=state,
         decoded=decoded,
         truncated=_shares({name: part.truncated for name, part in splits.items() if part is not None}),
@@ -129,7 +131,10 @@ def write_predictions(path: Path, task: Task, result: Result) -> None:
 
 
 def write_weights(folder: Path, task: Task, result: Result) -> None:
-    """Write encoder and head as separate files: a head never blocks a transfer."""
+    """Write encoder and head as separate files: a head never blocks a transfer.
+
+    Configuration and tokenizer are with them: whoever takes the weights elsewhere needs nothing else.
+    """
     folder.mkdir()
     for name, module in (("encoder", result.network.encoder), ("head", result.network.head)):
         tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in module.state_dict().items()}
@@ -142,6 +147,9 @@ def write_weights(folder: Path, task: Task, result: Result) -> None:
         "bounds": task.bounds,
     }
     write_json(folder / "head.json", head)
+    encoder: Any = result.network.encoder
+    encoder.config.save_pretrained(folder)
+    result.tokenizer.save_pretrained(folder)
 
 
 def _n_classes(task: Task, *encoded: Encoded) -> int:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.kit import Command, write_rows
+from tests.kit import FAMILIES, Command, choice_rows, write_rows
 from tests.test_live import Terminal
 
 from layover.datacheck.check import check
-from layover.datacheck.facts import DataCheck, Split, TaskFacts
+from layover.datacheck.facts import DataCheck, Elsewhere, Overlap, Split, Spread, TaskFacts, Tokens
 from layover.datacheck.prints import Prints, elsewhere, overlap
 from layover.datacheck.tally import Tally
 from layover.datacheck.words import markdown, share
@@ -23,6 +23,7 @@ from layover.tasks.example import Example, Mark, Omitted, Target
 from layover.tasks.formats import Choice, PassageAnswers
 from layover.tasks.spans import EdgeProbing, Span
 from layover.tasks.task import Task
+from layover.train.encode import encode
 
 DATA = Path(os.environ.get("LAYOVER_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 real_data = pytest.mark.skipif(not DATA.is_dir(), reason="no real data: set LAYOVER_TEST_DATA to a data directory")
@@ -143,8 +144,8 @@ def test_stretches_make_questions_about_one_text_differ() -> None:
         return Example(0, ((("a b",), None),), (Target((0,), (Mark(0, begin, begin + 1),)),))
 
     train, validation = Prints(), Prints()
-    train.add([asked(0)], "classes")
-    validation.add([asked(2)], "classes")
+    train.add(asked(0), "classes")
+    validation.add(asked(2), "classes")
     found = overlap(train, validation)
     assert (found.asked, found.texts) == (0, 1)
     assert elsewhere({"s": train, "t": Prints()}, {"s": Prints(), "t": validation})["t"][0].inputs == 1
@@ -185,6 +186,24 @@ def test_what_is_cut_and_what_is_lost_with_it(tmp_path: Path, bert: Path) -> Non
     assert (validation.tokens.cut[128], validation.tokens.lost) == (0.0, {128: 0.0, 256: 0.0})
     assert validation.tokens.median == validation.tokens.longest == 5
     assert train.tokens.longest > 256
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_lengths_are_those_of_training(family: str, encoder: Callable[[str], Path]) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(encoder(family))
+    choice = Task("t", 1, Choice("context", ("choices",), question="question"), ("accuracy",))
+    alone = Task("t", 1, Choice(None, ("choices",)), ("accuracy",))
+    for task in (choice, alone):
+        counted, examples = Tally(task, tokenizer), []
+        for index, row in enumerate(choice_rows(20, n_choices=3)):
+            counted.add(row)
+            examples += task.examples(index, row)
+        found = counted.facts(("1", "2", "3"), None).tokens
+        longest = encode(examples, task, tokenizer, 1000).longest()
+        assert found is not None
+        assert (found.longest, found.median) == (longest.max(), np.sort(longest)[9])
 
 
 def test_a_stretch_that_no_token_holds_is_counted(tmp_path: Path, bert: Path) -> None:
@@ -270,7 +289,7 @@ def test_markdown_is_written_and_holds_no_text_of_the_data(odd: Path, command: C
 def test_what_is_absent_is_named_with_its_licence() -> None:
     found = markdown(DataCheck("", (), {"rte": "", "ccg": "needs CCGbank"}))
     assert "Not in these directories: `rte`." in found
-    assert "Not in these directories: `ccg`. needs CCGbank" in found
+    assert "`ccg` is not in these directories: it needs CCGbank" in found
 
 
 def test_lengths_are_left_out_without_an_encoder(odd: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +303,7 @@ def test_lengths_are_left_out_without_an_encoder(odd: Path, command: Command, mo
 @pytest.mark.parametrize(
     ("words", "said"),
     [(["--check"], "there is no data directory"), (["--encoder", "minilm"], "goes with --check"),
-     (["colla", "--check"], "did you mean 'cola'?"), (["multirc", "--check"], "its data was not found"),
+     (["colla", "--check"], "did you mean 'cola'?"), (["edge_ner", "--check"], "its data was not found"),
      (["micro_pair", "--check", "--encoder", "nowhere/at/all"], "nowhere/at/all")],
 )  # fmt: skip
 def test_nothing_to_read_is_wrong_input(words: list[str], said: str, command: Command) -> None:
@@ -313,7 +332,7 @@ def test_shares_are_nought_only_where_there_is_none() -> None:
 def test_case_blanks_and_width_of_letters_make_no_difference() -> None:
     prints = Prints()
     for text in ("Ａ  b", "a B", "a b."):
-        prints.add([Example(0, (((text,), None),), (Target((1,)),))], "classes")
+        prints.add(Example(0, (((text,), None),), (Target((1,)),)), "classes")
     assert len(np.unique(prints.asked)) == 2
 
 
@@ -348,6 +367,14 @@ def test_the_published_page_is_what_the_command_writes() -> None:
     page = Path(__file__).parents[1] / "docs" / "results" / "data.md"
     head = markdown(DataCheck("minilm", ())).split("## ")[0]
     assert page.read_text(encoding="utf-8").startswith(head)
+
+
+def test_every_field_of_the_json_is_in_the_reference() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "reference.md").read_text(encoding="utf-8")
+    section = page.split("## What a check of data finds")[1].split("\n## ")[0]
+    kinds = (DataCheck, TaskFacts, Split, Spread, Tokens, Overlap, Elsewhere)
+    names = {name for kind in kinds for name in kind.__dataclass_fields__} | {"lengths", "against"}
+    assert sorted(name for name in names if f"`{name}`" not in section) == []
 
 
 def test_json_survives_json() -> None:

@@ -1,6 +1,7 @@
 """The layover command.
 
-Exit codes: 0 all done, 1 some steps failed or are blocked, 2 the input is wrong (nothing was run).
+Exit codes: 0 all done; 1 some steps failed or are blocked, or a check found something wrong; 2 the input is wrong
+(nothing was run).
 """
 
 from __future__ import annotations

@@ -46,8 +46,9 @@ class Split:
 
     `rows` are the file's, `questions` what they ask (most ask one thing), `examples` and `targets` what is learnt from
     them. `omitted` counts by reason what gives no example, `broken` the rows that cannot be read, `odd` what is unusual
-    by kind. `labels` counts targets by label or by the position of the right choice. `repeats` are examples that an
-    earlier one asks the same as, `disputed` the things asked that have more than one label.
+    by kind. `labels` counts targets by label or by the position of the right choice. `repeats` are examples that ask
+    what an earlier one asks, `disputed` the things asked that have more than one label; here and for lengths, the
+    answers to a question about a passage are one example.
     """
 
     rows: int
@@ -124,9 +125,9 @@ class TaskFacts:
 class DataCheck:
     """The facts of all tasks that were looked at.
 
-    `encoder` names the tokenizer that lengths are measured with, "" for none. `absent` are the catalogue's tasks without
-    data in the directories, with what it takes to get a licence where they need one; `strangers` are folders that look
-    like a task's and are none of the catalogue's.
+    `encoder` names the tokenizer that lengths are measured with, "" for none. `absent` are the catalogue's tasks
+    without data in the directories, with what it takes to get a licence where they need one; `strangers` are folders
+    that look like a task's and are none of the catalogue's.
     """
 
     encoder: str

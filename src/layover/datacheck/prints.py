@@ -26,17 +26,16 @@ class Prints:
     """Hashes of the examples of one split, in order.
 
     Per example: what is `asked` (inputs and stretches; of choices, in any order), how it is `answered` (that and the
-    label), its `inputs` alone, and its first text. The answers to one question about a passage are one example here.
+    label), its `inputs` alone, and its first text.
     """
 
     def __init__(self) -> None:
         self._columns = tuple(array("q") for _ in range(4))
 
-    def add(self, examples: Sequence[Example], output: Output) -> None:
-        """Take in the examples of one question."""
-        for same in [examples] if output == "extent" else [[example] for example in examples]:
-            for column, value in zip(self._columns, _of(same, output), strict=True):
-                column.append(int.from_bytes(value, signed=True))
+    def add(self, example: Example, output: Output) -> None:
+        """Take in an example."""
+        for column, value in zip(self._columns, _of(example, output), strict=True):
+            column.append(int.from_bytes(value, signed=True))
 
     def __len__(self) -> int:
         return len(self._columns[0])
@@ -114,12 +113,11 @@ def _shared(sources: Sequence[Hashes], targets: Sequence[Hashes]) -> NDArray[np.
     return counts
 
 
-def _of(examples: Sequence[Example], output: Output) -> tuple[bytes, bytes, bytes, bytes]:
-    """The four hashes of an example, or of several that differ in their answer only."""
-    example = examples[0]
+def _of(example: Example, output: Output) -> tuple[bytes, bytes, bytes, bytes]:
+    """The four hashes of an example."""
     each = [_input(item) for item in example.inputs]
     inputs = _hash(*sorted(each)) if output == "choice" else _hash(*each)
-    marks = [mark for one in examples for target in one.targets for mark in target.marks]
+    marks = [mark for target in example.targets for mark in target.marks]
     places = repr(sorted((mark.segment, mark.begin, mark.end) for mark in marks)).encode()
     if output == "extent":
         asked, answer = inputs, places

@@ -5,14 +5,16 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from layover.datacheck.facts import LENGTHS, Split, Spread, SpreadOf, Tokens
 from layover.datacheck.oddities import oddities
 from layover.datacheck.prints import Prints
-from layover.tasks.example import Example, Omitted
+from layover.tasks.example import Example, Input, Omitted
 from layover.tasks.fields import FieldError, Row
 from layover.tasks.task import Task
 from layover.train.encode import encode
@@ -79,12 +81,13 @@ class Tally:
         self._examples += len(examples)
         self._targets += len(targets)
         self._odd.update(oddities(self._task, asked, examples))
-        self.prints.add(examples, self._task.output)
+        for example in _together(examples) if self._task.output == "extent" else examples:
+            self.prints.add(example, self._task.output)
+            if self._lengths:
+                self._lengths.add(example)
         if self._task.output not in ("value", "extent"):
             self.labels.update(label for target in targets for label in target.labels)
         self._numbers.extend(_numbers(self._task, examples))
-        if self._lengths:
-            self._lengths.add(examples)
 
     def _spread(self) -> Spread | None:
         of = _spread_of(self._task)
@@ -92,6 +95,11 @@ class Tally:
             return None
         numbers = np.array(self._numbers)
         return Spread(of, float(numbers.min()), float(numbers.mean()), float(numbers.max()))
+
+
+def _together(examples: Sequence[Example]) -> list[Example]:
+    """Examples that differ in their answer alone, as one that asks their question."""
+    return [replace(examples[0], targets=tuple(target for example in examples for target in example.targets))]
 
 
 def _spread_of(task: Task) -> SpreadOf | None:
@@ -118,7 +126,7 @@ def _numbers(task: Task, examples: Sequence[Example]) -> list[float]:
 
 
 class Lengths:
-    """Lengths in tokens, and what a cut loses. Examples are encoded whole; those that are too long again, cut."""
+    """Lengths in tokens, and what a cut loses: examples about stretches are encoded whole, those too long also cut."""
 
     def __init__(self, task: Task, tokenizer: Any) -> None:
         self._task, self._tokenizer = task, tokenizer
@@ -128,9 +136,9 @@ class Lengths:
         self._targets = self._unheld = 0
         self._with_marks = task.format.reads.marks > 0 or task.output == "extent"
 
-    def add(self, examples: Sequence[Example]) -> None:
-        """Take in examples."""
-        self._pending += examples
+    def add(self, example: Example) -> None:
+        """Take in an example."""
+        self._pending.append(example)
         if len(self._pending) >= CHUNK:
             self._measure()
 
@@ -152,15 +160,33 @@ class Lengths:
         examples, self._pending = self._pending, []
         if not examples:
             return
-        whole = encode(examples, self._task, self._tokenizer, UNCUT)
-        longest = whole.longest()
+        longest = self._with_stretches(examples) if self._with_marks else self._of_segments(examples)
         counts = np.bincount(longest, minlength=len(self._counts))
         counts[: len(self._counts)] += self._counts
         self._counts = counts
+
+    def _of_segments(self, examples: Sequence[Example]) -> NDArray[np.int64]:
+        """Tokens of the longest input of each example. A segment that many inputs share, a passage, is read once."""
+        inputs = [item for example in examples for item in example.inputs]
+        texts = list(dict.fromkeys(" ".join(segment) for item in inputs for segment in item if segment is not None))
+        encoded = self._tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
+        tokens = dict(zip(texts, map(len, encoded["input_ids"]), strict=True))
+        special = [self._tokenizer.num_special_tokens_to_add(pair=paired) for paired in (False, True)]
+
+        def length(item: Input) -> int:
+            return special[item[1] is not None] + sum(tokens[" ".join(part)] for part in item if part is not None)
+
+        return np.array([max(map(length, example.inputs)) for example in examples], np.int64)
+
+    def _with_stretches(self, examples: Sequence[Example]) -> NDArray[np.int64]:
+        """Tokens of each example, encoded as for training; also counts the stretches that are lost."""
+        whole = encode(examples, self._task, self._tokenizer, UNCUT)
+        longest = whole.longest()
         self._targets += len(whole.lost)
         self._unheld += int(whole.lost.sum())
-        for length in LENGTHS if self._with_marks else ():
+        for length in LENGTHS:
             which = np.flatnonzero(longest > length)
             if len(which):
-                short = encode([examples[i] for i in which], self._task, self._tokenizer, length)
+                short = encode([examples[i] for i in which.tolist()], self._task, self._tokenizer, length)
                 self._lost[length] += int(short.lost.sum() - whole.take(which).lost.sum())
+        return longest

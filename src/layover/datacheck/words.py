@@ -9,6 +9,7 @@ from layover.datacheck.facts import LENGTHS, DataCheck, Overlap, Split, TaskFact
 
 WORTH_SAYING = 0.01  # share of a split's examples from which on a repeat, a cut or a text in common gets a sentence
 NAMED = 3  # labels, reasons or tasks that a sentence names; the rest is counted
+LABEL = 20  # characters of a label in a table
 NONE = "–"
 ABOUT = (
     "Questions are what rows ask (most ask one thing). *Published* compares them with what the release or the papers "
@@ -16,7 +17,9 @@ ABOUT = (
     "tokens, *lost* the share of targets of which that cuts off a stretch. *Repeats* are examples whose inputs and "
     "stretches an earlier one of the split has, *in train* the validation examples that train has too, *relabelled* "
     "those whose label no such training example has. Texts are compared in lower case with single blanks. *Share* is "
-    "how often the label (or the position of the right choice) that is commonest in train is right in validation."
+    "how often the label (or the position of the right choice) that is commonest in train is right in validation; of "
+    "sets of labels, how often it is one of them. A first text is the passage, the premise or the only text. What is "
+    f"below {WORTH_SAYING:.0%} of a split is not always said below; `--json` has all of it."
 )
 
 
@@ -65,7 +68,8 @@ def markdown(check: DataCheck) -> str:
     for table in tables(check):
         marks = ["---"] + ["---:"] * (len(table.columns) - 1)
         rows = [table.columns, marks, *((f"`{task}`", *cells) for task, *cells in table.rows)]
-        lines += [f"## {table.title}", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
+        cells = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+        lines += [f"## {table.title}", "", *(f"| {' | '.join(row)} |" for row in cells), ""]
     said = {facts.task: sentences(facts) for facts in check.tasks}
     lines += ["## What to know", "", *(f"- `{task}`: {'; '.join(facts)}." for task, facts in said.items() if facts), ""]
     return "\n".join([*lines, *(f"- {line}" for line in outside(check))]).rstrip() + "\n"
@@ -77,7 +81,9 @@ def outside(check: DataCheck) -> list[str]:
     free = [f"`{task}`" for task, licence in check.absent.items() if not licence]
     if free:
         said.append(f"Not in these directories: {', '.join(free)}.")
-    said += [f"Not in these directories: `{task}`. {licence}" for task, licence in check.absent.items() if licence]
+    said += [
+        f"`{task}` is not in these directories: it {licence}." for task, licence in check.absent.items() if licence
+    ]
     if check.strangers:
         names = sorted({path.replace("\\", "/").rsplit("/", 1)[-1] for path in check.strangers})
         said.append(f"In these directories, but no task of the catalogue: {', '.join(f'`{name}`' for name in names)}.")
@@ -106,7 +112,7 @@ def _labels(facts: TaskFacts, train: Split, validation: Split) -> tuple[str, ...
     common = next(iter(train.labels), None)
     right = NONE if common is None else share(validation.labels.get(common, 0) / max(1, validation.targets))
     both = (f"{shared.asked:,}", f"{shared.relabelled:,}") if shared else (NONE, NONE)
-    return (facts.task, repeats, *both, _kinds(facts, train), NONE if common is None else common, right)
+    return (facts.task, repeats, *both, _kinds(facts, train), NONE if common is None else common[:LABEL], right)
 
 
 def _kinds(facts: TaskFacts, train: Split) -> str:
@@ -116,6 +122,8 @@ def _kinds(facts: TaskFacts, train: Split) -> str:
         return str(facts.classes)
     if spread.of == "labels":
         return f"{facts.classes} ({spread.mean:.2f} each)" if spread.highest > 1 else str(facts.classes)
+    if spread.of == "words":
+        return f"{spread.mean:.1f} words"
     low, high = f"{spread.lowest:g}", f"{spread.highest:g}"
     return f"{low if low == high else f'{low}-{high}'} {'' if spread.of == 'value' else spread.of}".strip()
 
@@ -128,11 +136,12 @@ def _of_counts(splits: Mapping[str, Split]) -> Iterator[str]:
             yield f"{name} has {split.questions:,} questions where {split.published:,} are published"
     if any(split.broken for split in splits.values()):
         yield _per_split("rows that cannot be read", {name: split.broken for name, split in splits.items()})
-    for words, found in (("no example is made: ", [split.omitted for split in splits.values()]),
-                         ("", [split.odd for split in splits.values()])):  # fmt: skip
-        for what in dict.fromkeys(name for counts in found for name in counts):
-            counted = zip(splits, found, strict=True)
-            yield _per_split(words + what, {name: counts.get(what, 0) for name, counts in counted})
+    for words, found in (
+        ("without an example: ", {name: split.omitted for name, split in splits.items()}),
+        ("", {name: split.odd for name, split in splits.items()}),
+    ):
+        for what in dict.fromkeys(kind for counts in found.values() for kind in counts):
+            yield _per_split(words + what, {name: counts.get(what, 0) for name, counts in found.items()})
 
 
 def _of_repeats(splits: Mapping[str, Split], shared: Overlap | None) -> Iterator[str]:
@@ -160,7 +169,7 @@ def _of_lengths(splits: Mapping[str, Split]) -> Iterator[str]:
 def _of_others(facts: TaskFacts, validation: Split) -> Iterator[str]:
     if facts.unseen:
         yield f"validation has {_n(len(facts.unseen), 'label')} that train has not ({_listed(facts.unseen)})"
-    near = {one.source: one.texts for one in facts.elsewhere if one.texts >= WORTH_SAYING * validation.examples}
+    near = {one.source: one.texts for one in facts.elsewhere if one.texts > WORTH_SAYING * validation.examples}
     if near:
         ranked = dict(sorted(near.items(), key=lambda item: -item[1]))
         yield f"texts of validation that the train split of other tasks has: {_listed(ranked)}"

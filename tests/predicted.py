@@ -36,9 +36,9 @@ def score(name: str, *given: Any, **more: Any) -> float:
 
 
 @st.composite
-def predictions(draw: st.DrawFn, kind: Scored, most: int = 30, also_none: bool = True) -> Predictions:
-    """Some rows, about which one or several things are asked, in the order of a file; -1 only where `also_none`."""
-    asked = sorted(draw(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), min_size=1, max_size=most)))
+def predictions(draw: st.DrawFn, kind: Scored, most: int = 30) -> Predictions:
+    """Some rows in any order, about which one or several things are asked."""
+    asked = draw(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), min_size=1, max_size=most))
     n_classes = draw(st.integers(2, 5)) if kind in ("classes", "choice", "labels") else 2 if kind == "answers" else 0
 
     def sides(gold: st.SearchStrategy[Any], predicted: st.SearchStrategy[Any]) -> tuple[Any, ...]:
@@ -53,7 +53,7 @@ def predictions(draw: st.DrawFn, kind: Scored, most: int = 30, also_none: bool =
         label_set = st.lists(st.integers(0, 1), min_size=n_classes, max_size=n_classes)
         gold, predicted = (np.array(side, np.uint8) for side in sides(label_set, label_set))
     else:
-        gold, predicted = sides(st.integers(0, n_classes - 1), st.integers(-int(also_none), n_classes - 1))
+        gold, predicted = sides(st.integers(0, n_classes - 1), st.integers(-1, n_classes - 1))
         gold, predicted = np.array(gold, float), np.array(predicted, float)
     rows, parts = zip(*asked, strict=True)
     return of(gold, predicted, n_classes, kind, rows, parts)

@@ -19,7 +19,7 @@ from layover.metrics.metric import FromSums, FromWeights
 from layover.predictions import Predictions
 
 Rows = NDArray[np.int64]
-KEPT = 64  # runs of which sums are kept: a baseline is compared with every source, and texts take half a second
+KEPT = 64  # runs of which sums are kept: a baseline is compared with every source, and texts take a while to compare
 
 
 @dataclass(frozen=True, eq=False)

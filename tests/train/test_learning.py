@@ -1,7 +1,7 @@
 """Every format learns: a few hundred real rows take minilm well above chance, and with shuffled labels they do not.
 
-Benchmarks' own tasks are too hard for so little (MultiRC, ReCoRD, WiC, WSC), or too slow for a test. So most formats are
-given a question that real rows answer: is this word a noun, does this sentence say the same as that.
+Benchmarks' own tasks are too hard for so little (MultiRC, ReCoRD, WiC, WSC), or too slow for a test. So most formats
+are given a question that real rows answer: is this word a noun, does this sentence say the same as that.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from layover.tasks.spans import Coreference, EdgeProbing, Span, Tagging, WordInC
 from layover.tasks.task import Format, Task
 
 DATA = Path(os.environ.get("LAYOVER_TEST_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
-N_VALIDATION = 120
+N_VALIDATION = 100
 Rows = list[dict[str, Any]]
 
 
@@ -41,7 +41,7 @@ def released(folder: str, field: str, longest: int) -> Rows:
     if not path.is_file():
         pytest.skip(f"{path} is not there: set LAYOVER_TEST_DATA to a data directory")
     short = (dict(row) for _, row in readers.rows(path) if isinstance(row, dict) and len(row[field]) <= longest)
-    return list(islice(short, 1500))
+    return list(islice(short, 3000))
 
 
 def reviews() -> Rows:
@@ -119,7 +119,7 @@ class Case:
     task: Task
     reached: float
     control: float
-    n_train: int = 200
+    n_train: int = 100
     learning_rate: float = 3e-4
     epochs: int = 3
 
@@ -134,16 +134,16 @@ CASES = {
         matching, task(PassageAnswers("text", "question", "choices"), "accuracy", "no", "yes", label="right"), 75, 65
     ),
     "cloze": Case(matching, task(Cloze("text", "query", "choices", "golds"), "exact_match", "no", "yes"), 80, 70),
-    "span": Case(one_verb, task(Span("text", "question", "verb"), "token_f1"), 50, 35, 250, 5e-4),
+    "span": Case(one_verb, task(Span("text", "question", "verb"), "token_f1"), 50, 35, 150, 5e-4),
     "tagging": Case(words, task(Tagging("words"), "accuracy", "noun", "verb", "mark", "other", label="tags"), 75, 60),
-    "edge": Case(words, task(EdgeProbing(1), "micro_f1", "noun", "verb", "mark", "other"), 70, 50, 200, 5e-4),
-    "edges": Case(two_words, task(EdgeProbing(2), "micro_f1", "0", "1"), 75, 68, 250, 5e-4),
+    "edge": Case(words, task(EdgeProbing(1), "micro_f1", "noun", "verb", "mark", "other"), 70, 50, 120, 5e-4),
+    "edges": Case(two_words, task(EdgeProbing(2), "micro_f1", "0", "1"), 75, 68, 150, 5e-4),
     "words": Case(
-        two_words, task(WordInContext("text", "text", WORD_PLACES), "accuracy", "0", "1"), 75, 65, 200, 5e-4
+        two_words, task(WordInContext("text", "text", WORD_PLACES), "accuracy", "0", "1"), 75, 65, 120, 5e-4
     ),
     "coreference": Case(
         two_words,
-        task(Coreference("text", ("word1", "word2"), ("at1", "at2")), "accuracy", "0", "1"), 75, 65, 200, 5e-4,
+        task(Coreference("text", ("word1", "word2"), ("at1", "at2")), "accuracy", "0", "1"), 75, 65, 120, 5e-4,
     ),
 }  # fmt: skip
 

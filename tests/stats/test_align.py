@@ -66,10 +66,10 @@ def test_resamples_are_drawn_from_the_rows(kind, monkeypatch) -> None:
 def test_runs_are_aligned_by_row_and_not_by_position(name) -> None:
     rng, kind = np.random.default_rng(5), "value" if name == "pearson" else "classes"
     gold, one, two = rng.integers(2, size=(3, 20)).astype(float)
-    first, second = (Predictions(np.arange(20), gold, side, 2, kind) for side in (one, two))
-    shuffled = rng.permutation(20)
-    moved = Predictions(shuffled, gold[shuffled], two[shuffled], 2, kind)
-    more = Predictions(np.arange(25), np.append(gold, [0] * 5), np.append(two, [1] * 5), 2, kind)
+    rows, shuffled = np.arange(5, 25), rng.permutation(20)
+    first, second = (Predictions(rows, gold, side, 2, kind) for side in (one, two))
+    moved = Predictions(rows[shuffled], gold[shuffled], two[shuffled], 2, kind)
+    more = Predictions(np.arange(30), np.pad(gold, 5), np.pad(two, 5, constant_values=1), 2, kind)
     straight = align([first, second], METRICS[name])
     for other in (moved, more):
         crossed, turned = align([first, other], METRICS[name]), align([other, first], METRICS[name])
@@ -101,7 +101,7 @@ RUN = of(GOLD, PREDICTED)
         replace(RUN, gold=1 - GOLD),
         replace(RUN, n_classes=3),
         replace(RUN, kind="answers"),
-        replace(RUN, predicted=PREDICTED + 5),
+        replace(RUN, predicted=PREDICTED + 1),
         replace(RUN, predicted=PREDICTED - 2),
         replace(RUN, predicted=PREDICTED + 0.5),
         replace(RUN, predicted=np.full(20, np.nan)),

@@ -94,5 +94,6 @@ def test_more_resamples_extend_fewer():
     aligned = aligned_runs(runs(np.random.default_rng(9), 2, 20))
     few = example_scores(aligned, "rte", 100)
     many = example_scores(aligned, "rte", 2500)
+    assert (len(few), len(many)) == (100, 2500)
     assert np.array_equal(few, many[:100])
     assert not np.array_equal(many[:400], many[2000:2400])

@@ -38,7 +38,9 @@ def generate(folder: Path, pairs: int) -> None:
     for split, n in (("train", pairs), ("validation", 1000)):
         with (folder / f"{split}.jsonl").open("w", encoding="utf-8") as file:
             for i in range(n):
-                premise, hypothesis = (" ".join(next(texts) for _ in range(draw.randint(*n))) for n in ((14, 34), (6, 18)))
+                premise, hypothesis = (
+                    " ".join(next(texts) for _ in range(draw.randint(*n))) for n in ((14, 34), (6, 18))
+                )
                 label = ("entailment", "not_entailment")[i % 2]
                 file.write(json.dumps({"premise": premise, "hypothesis": hypothesis, "label": label, "idx": i}) + "\n")
 

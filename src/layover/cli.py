@@ -278,7 +278,7 @@ def store_ls(store: StoreOption = None, as_json: JsonOpt = False) -> None:
 
 @store_app.command("verify")
 def store_verify(store: StoreOption = None) -> None:
-    """Read every file of every step and data set and check that keys are right; exit code 1 where something is wrong."""
+    """Read every file of every step and data set and check their keys; exit code 1 where something is wrong."""
     from layover.store import Store
     from layover.upkeep import verify
 

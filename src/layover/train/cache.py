@@ -9,7 +9,7 @@ lost or damaged one is made again, and costs time alone.
 from __future__ import annotations
 
 import hashlib
-import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -169,10 +169,10 @@ def _spelt(function: Any) -> str:
 
 def _code(task: Task) -> str:
     """A digest of the code that reads and encodes: this package's, and that of the task's own functions."""
-    own = [*Path(tasks.__file__).parent.glob("*.py"), *map(Path, (encode.__file__, tokens.__file__, arrays.__file__))]
     functions = [getattr(function, "func", function) for function in (task.prepare, task.generate) if function]
-    others = [Path(inspect.getsourcefile(part) or "") for part in (type(task.format), *functions)]
-    return _digest_of(tuple(sorted({str(file) for file in (*own, *others) if file.is_file()})))
+    modules = [encode, tokens, arrays, *(sys.modules.get(part.__module__) for part in (type(task.format), *functions))]
+    files = {file for module in modules if (file := getattr(module, "__file__", None))}
+    return _digest_of(tuple(sorted(files | set(map(str, Path(tasks.__file__).parent.glob("*.py"))))))
 
 
 @lru_cache

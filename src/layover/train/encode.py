@@ -28,7 +28,9 @@ from layover.train.tokens import fit
 CHUNK = 1024  # inputs per tokenizer call: large enough to be fast, small enough to keep memory flat
 CHARACTERS = 1_000_000  # of an input's texts per call, for inputs as long as books
 OUTSIDE = (-1, -1)  # where a token of the question, or a special one, is in the passage
-Item, Found = TypeVar("Item"), TypeVar("Found")
+COUNTS = ("lengths", "inputs", "targets")  # columns of sizes, from which `Encoded` counts positions
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +130,9 @@ def columns(examples: Iterable[Example], task: Task, tokenizer: Any, max_length:
 def assembled(columns: Columns) -> Encoded:
     """Encoded examples from their columns, be they in memory or memory-mapped."""
     ends = _ends(columns["lengths"])
-    same = ("ids", "labels", "spans", "lost", "rows", "parts", "truncated")
+    others: dict[str, Any] = {name: part for name, part in columns.items() if name not in COUNTS}
     return Encoded(
-        **{name: columns[name] for name in same},
-        **{name: columns.get(name) for name in ("types", "chars", "texts", "golds")},
+        **{"types": None, **others},
         offsets=np.stack([ends[:-1], ends[1:]], axis=1),
         groups=_ends(columns["inputs"]),
         bounds=_ends(columns["targets"]),
@@ -201,7 +202,9 @@ def _columns(
     else:
         found["spans"] = np.zeros((len(found["labels"]), 0, 2), np.int32)
     found["lost"] = np.any(found["spans"][..., 1] <= found["spans"][..., 0], axis=1)
-    return found | (_texts(examples) if task.format.scored == "text" else {})
+    if task.format.scored == "text":
+        found.update(_texts(examples))
+    return found
 
 
 def _marks(task: Task) -> int:

@@ -27,8 +27,8 @@ def fit(
     """
     tokens = _tokenize(inputs, tokenizer, with_offsets)
     excess = np.fromiter(map(len, tokens), np.int64, len(tokens)) - max_length
-    too_long = np.flatnonzero(excess > 0)
-    if len(too_long):
+    too_long = np.flatnonzero(excess > 0).tolist()
+    if too_long:
         items = [inputs[i] for i in too_long]
         if cut == "first":
             items = _without_ends(items, excess[too_long], tokenizer)

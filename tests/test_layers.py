@@ -37,7 +37,7 @@ NOT_ON_WORKERS = {
     "query",
     "upkeep",
 }  # rows 2 and 3, for whoever declares and concludes
-LAZY_EXTRA = {("tasks/hub.py", "datasets")}  # in the function that reads the Hub
+LAZY_EXTRA = {("tasks/hub.py", "datasets"), ("tasks/tasksource.py", "tasksource")}  # in functions that read the Hub
 LOOKS_AT_TORCH = {"doctor.py"}  # it reports whether torch imports and which device it finds
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 PICKLING_CALLS = {"torch.load", "torch.save", "pd.read_pickle"}

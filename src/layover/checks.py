@@ -74,12 +74,15 @@ def _check_contrasts(words: Mapping[str, Any], strategies: Mapping[str, Any]) ->
 
 
 def _unknown_tasks(place: str, names: list[str], own: Mapping[str, Any]) -> list[Problem]:
-    known = [*TASKS.names(), *own]
-    return [
-        Problem(f"{place}[{index}]", f"there is no task called {name!r}", did_you_mean(name, known))
-        for index, name in enumerate(names)
-        if name not in known
-    ]
+    problems: list[Problem] = []
+    for index, name in enumerate(names):
+        if name not in own:
+            where = f"{place}[{index}]"
+            try:
+                TASKS.get(name, where, others=own)
+            except UserError as error:
+                problems += [dataclasses.replace(problem, place=problem.place or where) for problem in error.problems]
+    return problems
 
 
 def _unused(table: str, words: Mapping[str, Any], used: list[str], roles: list[str]) -> list[Problem]:

@@ -1,6 +1,7 @@
 """The layover command.
 
-Exit codes: 0 all done, 1 some steps failed or are blocked, 2 the input is wrong (nothing was run).
+Exit codes: 0 all done; 1 some steps failed or are blocked, or a check found something wrong; 2 the input is wrong
+(nothing was run).
 """
 
 from __future__ import annotations
@@ -42,13 +43,16 @@ INTERRUPTED = 130  # what typer exits with on Ctrl-C
 def run_command(
     asked: Asked,
     executor: Annotated[str, typer.Option("--executor", help="Where steps run: local.")] = "",
+    keep_weights: Annotated[
+        list[str] | None, typer.Option("--keep-weights", metavar="LABEL", help="Keep this step's weights, to export.")
+    ] = None,
 ) -> None:
     """Run a study: whatever is not finished, each step once. Kill it and run it again as you like."""
     if executor not in ("", "local"):
         raise UserError(
             Problem("--executor", f"there is no executor called {executor!r}", did_you_mean(executor, ["local"]))
         )
-    session = asked.session()
+    session = asked.session().keeping(keep_weights or [])
     with console.Progress(session) as progress:
         summary = session.run(on_event=progress)
     console.show_summary(summary, dict(session.plan.labels), session.store.root)
@@ -206,19 +210,49 @@ def tasks(
     name: Annotated[str | None, typer.Argument(help="One task, in full.")] = None,
     data: DataOption = None,
     as_json: JsonOpt = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read the data and say what is in it and what is odd.")
+    ] = False,
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", help="Whose tokenizer --check measures with. Default: minilm.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write what --check finds as Markdown here.")] = None,
 ) -> None:
     """The tasks that can be named in a study."""
     from layover.listing import describe_task, list_tasks
 
+    if check:
+        return _check_data(name, data_directories(data), encoder, out, as_json)
+    if encoder or out:
+        raise UserError(Problem("--encoder" if encoder else "--out", "goes with --check", "add --check"))
     if name is not None:
         facts = describe_task(name, data_directories(data))
         return _print_json(facts) if as_json else console.show_table(("", name), list(facts.items()))
-    found = list_tasks(data_directories(data))
+    found = list_tasks(data_directories(data), families=not as_json)
     if as_json:
         return _print_json(found)
     return console.show_table(
         ("name", "format", "output", "primary", "data", "about"), [tuple(row.values()) for row in found]
     )
+
+
+def _check_data(name: str | None, data: list[Path], encoder: str | None, out: Path | None, as_json: bool) -> None:
+    """Check the data of tasks; exit code 1 where something is wrong with it."""
+    from layover.datacheck.check import check
+    from layover.datacheck.words import markdown
+    from layover.files import write_text
+
+    with console.reading() as tell:
+        found = check(name, data, encoder, tell)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        console.show_data(found)
+    if out is not None:
+        with _writing_to(out):
+            write_text(out, markdown(found))
+    if found.problems:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -289,6 +323,22 @@ def store_verify(store: StoreOption = None) -> None:
     console.say(f"{len(opened.finished_keys())} finished steps, {len(wrong)} problems")
     if wrong:
         raise typer.Exit(1)
+
+
+@store_app.command("export")
+def store_export(
+    step: Annotated[str, typer.Argument(help="A step's label or key, or a part that only one step has.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or an empty folder.")],
+    store: StoreOption = None,
+) -> None:
+    """Write a step's model as a standard transformers directory, with where it comes from."""
+    from layover.export import export
+    from layover.store import Store
+
+    exported = export(Store.open(store_directory(store), create=False), step, folder)
+    console.say(f"exported: {exported.folder.resolve()} ({exported.model})")
+    for note in exported.notes:
+        console.say(note)
 
 
 @store_app.command("gc")

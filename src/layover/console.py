@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from layover import cost
-from layover.errors import UserError
+from layover.errors import Problem, UserError
 
 if TYPE_CHECKING:
+    from layover.datacheck.facts import DataCheck
     from layover.execute import Summary
     from layover.explain import Decision, Difference
     from layover.run import Outcome
@@ -34,7 +36,12 @@ def say(text: str = "") -> None:
 
 def show_error(error: UserError) -> None:
     """Print what is wrong with the input, one problem after the other, without a traceback."""
-    for problem in error.problems:
+    show_problems(error.problems)
+
+
+def show_problems(problems: Iterable[Problem]) -> None:
+    """Print problems: place, what is wrong, and what to do about it."""
+    for problem in problems:
         place = f"[bold]{escape(problem.place)}[/bold]: " if problem.place else ""
         ERROR.print(f"[red]error[/red] {place}{escape(problem.message)}")
         if problem.hint:
@@ -108,6 +115,41 @@ def show_matrix(matrix: Matrix) -> None:
         )
         rows.append((c.source, c.target, c.role, points(c.delta), interval, adjusted, c.n, c.degenerate, c.verdict))
     show_table(names, rows, right=("delta", "p adjusted", "seeds", "degenerate"))
+
+
+def show_data(found: DataCheck) -> None:
+    """Print what a check of data found: tables, what has to be known about each task, and what is wrong."""
+    from layover.datacheck import words
+
+    for table in words.tables(found):
+        OUT.print(f"[bold]{escape(table.title)}[/bold]")
+        show_table(table.columns, table.rows, right=table.columns[1:])
+        say()
+    if not found.encoder:
+        say("no lengths: name an encoder with --encoder, or install minilm (see layover doctor)")
+    for facts in found.tasks:
+        if said := words.sentences(facts):
+            OUT.print(f"[bold]{facts.task}[/bold]: {escape('; '.join(said))}")
+    for line in words.outside(found):
+        say(line)
+    show_problems(found.problems)
+
+
+@contextmanager
+def reading() -> Iterator[Callable[[str, int, int, int], None]]:
+    """What is told of (task, tasks done, tasks in all, rows read) and shows it: a bar on a terminal, else lines."""
+    if ERROR.is_terminal:
+        from layover.live import Reading
+
+        with Reading(ERROR) as bar:
+            yield bar
+        return
+
+    def line(task: str, done: int, total: int, rows: int) -> None:
+        if task and not rows:
+            ERROR.print(f"[{done + 1}/{total}] {task}", markup=False)
+
+    yield line
 
 
 def points(value: float | None) -> str:

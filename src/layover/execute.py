@@ -39,16 +39,17 @@ class Summary:
 def needed(plan: Plan, store: Store) -> list[str]:
     """Keys of the steps that must run, in the plan's order.
 
-    Those that are not finished, and those finished whose weights are gone while a step that must run starts from them.
+    Those that are not finished, and those finished whose weights are gone while they are asked for, or a step that must
+    run starts from them.
     """
-    start_of_needed: set[str] = set()
-    wanted: set[str] = set()
+    with_weights = set(plan.wanted)
+    found: set[str] = set()
     for key, step in reversed(plan.steps.items()):  # parents come first in a plan, so children come first here
-        if not store.holds(key, with_weights=key in start_of_needed):
-            wanted.add(key)
+        if not store.holds(key, with_weights=key in with_weights):
+            found.add(key)
             if isinstance(step, Train) and step.start:
-                start_of_needed.add(step.start)
-    return [key for key in plan.steps if key in wanted]
+                with_weights.add(step.start)
+    return [key for key in plan.steps if key in found]
 
 
 def execute(plan: Plan, store: Store, executor: Executor, on_event: Event) -> Summary:
@@ -73,7 +74,7 @@ class _Walk:
         self.ready = [(index, key) for key, index in self.order.items() if not self.missing[key]]
         self.elsewhere: list[str] = []  # claimed by another worker when last tried
         self.running: dict[Future[Outcome], str] = {}
-        self.starts = plan.starts()
+        self.kept = plan.kept()
         self.summary = Summary(reused=[key for key in plan.steps if key not in self.order])
 
     def run(self) -> Summary:
@@ -90,7 +91,7 @@ class _Walk:
 
     def _start(self, key: str) -> None:
         self.on_event("start", key, None)
-        arguments = (self.plan.steps[key], self.store, self.plan.places, key in self.starts)
+        arguments = (self.plan.steps[key], self.store, self.plan.places, key in self.kept)
         self.running[self.executor.submit(run_step, *arguments)] = key
 
     def _settle(self, key: str, outcome: Outcome) -> None:

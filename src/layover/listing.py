@@ -13,18 +13,19 @@ from layover.tasks import TASKS, Task
 from layover.tasks.load import Source, locate, read
 
 
-def list_tasks(data: Sequence[Path]) -> list[dict[str, Any]]:
-    """One row per task of the catalogue."""
+def list_tasks(data: Sequence[Path], families: bool = False) -> list[dict[str, Any]]:
+    """One row per task of the catalogue; with `families` one for all that differ by a number alone, such as folds."""
+    shown = {(task.family or task.name) if families else task.name: task for task in TASKS}
     return [
         {
-            "name": task.name,
+            "name": name,
             "format": type(task.format).__name__,
             "output": task.output,
             "primary": task.primary,
             "data": _where(_find(task, data)),
             "about": task.about,
         }
-        for task in TASKS
+        for name, task in shown.items()
     ]
 
 
@@ -40,7 +41,7 @@ def _where(source: Source | None) -> str:
     if source is None:
         return "not found"
     if source.files:
-        return str(source.files["train"].parent)
+        return str(source.folder)
     return source.digest if source.digest.startswith("hub:") else "generated"
 
 
@@ -56,6 +57,7 @@ def describe_task(name: str, data: Sequence[Path]) -> dict[str, Any]:
         "labels": ", ".join(task.labels) or task.output,
         "metrics": ", ".join(task.metrics),
         "hub": str(task.hub or ""),
+        "licence": task.licence,
         "data": _where(source),
     }
     if source is not None and not source.digest.startswith("hub:"):

@@ -1,4 +1,4 @@
-"""Live: the two progress bars of a run on a terminal, the study's and the step's in hand."""
+"""Live: progress bars on a terminal: of a run, the study's and the step's in hand; of reading data, one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from layover.claims import read_claim
 
@@ -57,3 +57,23 @@ class Bars:
             progress = claim["progress"] if claim else {}
             if progress:
                 self._progress.update(self._step, completed=progress["step"], total=progress["steps"])
+
+
+class Reading:
+    """One bar of the tasks whose data has been read, with the task in hand; it goes when all is done."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+        self._progress = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+        self._bar = self._progress.add_task("", total=None)
+
+    def __enter__(self) -> Reading:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.__exit__(None, None, None)
+
+    def __call__(self, task: str, done: int, total: int, rows: int) -> None:
+        """Take in how far the reading is."""
+        self._progress.update(self._bar, description=f"{task} {rows:,}", completed=done, total=total)

@@ -16,6 +16,7 @@ from layover.step import Choose, Places, Recipe, Step, TaskRef, Train, key_of
 from layover.strategies import Cell
 from layover.study import Study
 from layover.tasks import TASKS, Task
+from layover.tasks.hub import pinned
 from layover.tasks.load import Source, locate
 from layover.tasks.own import declaration, from_declaration, own_files
 
@@ -38,7 +39,8 @@ class Plan:
     """The steps of a study.
 
     `steps` maps keys to steps, parents first. `labels` names each key for people. `scores` are the study's cells.
-    `requested` is the number of trainings there would be if nothing were shared.
+    `requested` is the number of trainings there would be if nothing were shared. `wanted` are the keys of the steps
+    whose weights are asked for, though no step starts from them: never part of any key.
     """
 
     study: Study
@@ -50,10 +52,15 @@ class Plan:
     sources: Mapping[str, Source]
     encoders: Mapping[str, Encoder]
     places: Places
+    wanted: frozenset[str] = frozenset()
 
     def starts(self) -> set[str]:
         """Keys of the steps whose weights another step of this plan starts from."""
         return {step.start for step in self.steps.values() if isinstance(step, Train) and step.start}
+
+    def kept(self) -> set[str]:
+        """Keys of the steps whose weights are kept: those that a step starts from, and those asked for."""
+        return self.starts() | self.wanted
 
     def baseline(self) -> str | None:
         """The name of the study's first direct strategy, which the others are measured against."""
@@ -61,15 +68,24 @@ class Plan:
 
     def find(self, label: str) -> str:
         """The key of the step with this label, key, or unambiguous part of either; raises StudyError otherwise."""
-        exact = [key for key, name in self.labels.items() if label in (name, key)]
-        found = exact or [key for key, name in self.labels.items() if label in name or key.startswith(label)]
-        if len(found) == 1:
-            return found[0]
-        some = [self.labels[key] for key in (found or list(self.labels))[:12]]
-        what = f"{len(found)} steps match" if found else "no step matches"
-        raise StudyError(
-            Problem(label, what, "labels: " + " | ".join(some) + (" | ..." if len(found or self.labels) > 12 else ""))
-        )
+        return find(self.labels, label)
+
+
+def find(labels: Mapping[str, str], label: str) -> str:
+    """The key, of those with labels, that has this label or key, or an unambiguous part of either.
+
+    Raises StudyError where none or several do; steps of several studies that share a label are told apart by key.
+    """
+    exact = [key for key, name in labels.items() if label in (name, key)]
+    found = exact or [key for key, name in labels.items() if label in name or key.startswith(label)]
+    if len(found) == 1:
+        return found[0]
+    shown, names = (found or list(labels))[:12], list(labels.values())
+    some = [labels[key] if labels[key] and names.count(labels[key]) == 1 else f"{labels[key]} ({key})" for key in shown]
+    what = f"{len(found)} steps match" if found else "no step matches"
+    raise StudyError(
+        Problem(label, what, "labels: " + " | ".join(some) + (" | ..." if len(found or labels) > 12 else ""))
+    )
 
 
 def compile_plan(study: Study, base: Path | None = None, data: Sequence[Path] = ()) -> Plan:
@@ -80,7 +96,7 @@ def compile_plan(study: Study, base: Path | None = None, data: Sequence[Path] = 
     """
     declared = {name: declaration(table) for name, table in study.task.items()}
     tasks = {n: from_declaration(n, declared[n]) if n in declared else TASKS.get(n) for n in _task_names(study)}
-    found, sources = _find(study, tasks, base, data)
+    found, tasks, sources = _find(study, tasks, base, data)
     compiler = _Compiler(study, tasks, sources, {name: _identity_of(words) for name, words in declared.items()})
     scores = tuple(compiler.scores(found))
     files = {name: source.files for name, source in sources.items() if name in declared}
@@ -105,10 +121,10 @@ def _task_names(study: Study) -> list[str]:
 
 def _find(
     study: Study, tasks: Mapping[str, Task], base: Path | None, data: Sequence[Path]
-) -> tuple[dict[str, Encoder], dict[str, Source]]:
-    """Every encoder and every task's data; one error names all that are not found."""
+) -> tuple[dict[str, Encoder], dict[str, Task], dict[str, Source]]:
+    """Every encoder, and every task at a commit with its data; one error names all that are not found."""
     problems: dict[Problem, None] = {}
-    found, sources, kind = {}, {}, None
+    found, fixed, sources, kind = {}, {}, {}, None
     for name in study.encoders:
         try:
             found[name] = encoders.find(name, base)
@@ -116,11 +132,12 @@ def _find(
             kind, problems = kind or type(error), problems | dict.fromkeys(error.problems)
     for name, task in tasks.items():
         try:
-            sources[name] = locate(task, data, own_files(study.task[name]) if name in study.task else None)
+            fixed[name] = pinned(task)
+            sources[name] = locate(fixed[name], data, own_files(study.task[name]) if name in study.task else None)
         except UserError as error:
             kind, problems = kind or type(error), problems | dict.fromkeys(error.problems)
     raise_all(kind or UserError, list(problems))
-    return found, sources
+    return found, fixed, sources
 
 
 @dataclass
@@ -197,7 +214,7 @@ class _Compiler:
         study, task = self.study, self.tasks[name]
         limit = study.limit_for(name, role)
         return TaskRef(
-            name=name,
+            name=task.name,
             version=task.version,
             data=self.sources[name].digest,
             select_by=task.primary,

@@ -38,9 +38,13 @@ class Predictions:
 
     def questions(self) -> NDArray[np.int64]:
         """The number of the question that each prediction belongs to [n], from 0: a row and a part."""
-        parts = np.zeros(len(self.rows), np.int64) if self.parts is None else self.parts
-        _, number = np.unique(np.stack([self.rows, parts]), axis=1, return_inverse=True)
-        return number.reshape(-1).astype(np.int64)
+        parts = self.part_of_each()
+        _, number = np.unique(self.rows * (1 + parts.max(initial=0)) + parts, return_inverse=True)
+        return number
+
+    def part_of_each(self) -> NDArray[np.int64]:
+        """What of its row each prediction is about [n]: `parts`, or 0 where each row asks one thing."""
+        return np.zeros(len(self), np.int64) if self.parts is None else self.parts
 
 
 def texts(values: Sequence[Any]) -> Array:
@@ -58,10 +62,9 @@ def write(path: Path, predictions: Predictions, scores: Sequence[Array], named: 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    parts = np.zeros(len(predictions), np.int64) if predictions.parts is None else predictions.parts
     columns = {
         "row": predictions.rows,
-        "part": parts.astype(np.int32),
+        "part": predictions.part_of_each().astype(np.int32),
         "gold": _column(predictions.gold),
         "predicted": _column(predictions.predicted),
         "scores": pa.array([row.astype(np.float32) for row in scores], pa.list_(pa.float32())),
@@ -78,11 +81,18 @@ def read(path: Path) -> Predictions:
     table = pq.read_table(path, columns=[name for name in ("row", "part", "gold", "predicted") if name in schema.names])
     facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     n_classes = int(facts.get("n_classes", "0"))
-    kind: Any = facts.get("kind") or ("classes" if n_classes else "value")
+    kind: Any = facts.get("kind") or _kind_before(n_classes, facts)
     gold, predicted = (_array(table.column(name), kind, n_classes) for name in ("gold", "predicted"))
     rows = table.column("row").to_numpy().astype(np.int64)
     parts = table.column("part").to_numpy().astype(np.int64) if "part" in table.column_names else None
     return Predictions(rows, gold, predicted, n_classes, kind, parts)
+
+
+def _kind_before(n_classes: int, facts: dict[str, str]) -> Scored:
+    """What a file holds that does not say it, as one written before there were more kinds: choices have no names."""
+    if not n_classes:
+        return "value"
+    return "classes" if facts.get("labels", "-") else "choice"
 
 
 def _column(values: Array) -> Any:

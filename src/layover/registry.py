@@ -1,15 +1,15 @@
 """Registries: name -> object, filled by importing a folder's modules on the first look-up.
 
 A declaration is registered by existing: every module-level object of the registry's type in the
-package's modules counts, and installed packages add theirs through an entry-point group of the same
-name. Nothing is registered as a side effect of importing layover.
+package's modules counts, alone or in a tuple, and installed packages add theirs through an entry-point
+group of the same name. Nothing is registered as a side effect of importing layover.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
@@ -19,12 +19,22 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """The objects of one kind that can be named in a study."""
+    """The objects of one kind that can be named in a study.
+
+    `families` are modules with more of them, by the word before the colon of their names: each has a function
+    `find(name, place)`. They are named, and not listed.
+    """
 
     def __init__(
-        self, package: str, noun: str, is_member: Callable[[object], bool], name_of: Callable[[T], str]
+        self,
+        package: str,
+        noun: str,
+        is_member: Callable[[object], bool],
+        name_of: Callable[[T], str],
+        families: Mapping[str, str] | None = None,
     ) -> None:
         self._package, self._noun = package, noun
+        self._families = families or {}
         self._is_member, self._name_of = is_member, name_of
         self._objects: dict[str, T] | None = None
 
@@ -39,11 +49,18 @@ class Registry(Generic[T]):
     def __contains__(self, name: object) -> bool:
         return name in self._load()
 
-    def get(self, name: str, place: str = "", error: type[UserError] = UserError) -> T:
-        """The object called `name`; raises `error` with a did-you-mean where there is none."""
+    def get(self, name: str, place: str = "", error: type[UserError] = UserError, others: Iterable[str] = ()) -> T:
+        """The object called `name`; raises `error` with a did-you-mean where there is none.
+
+        `others` are names that would have been right too.
+        """
+        family, colon, _ = name.partition(":")
+        if colon and family in self._families:
+            return importlib.import_module(self._families[family]).find(name, place)
         objects = self._load()
         if name not in objects:
-            raise error(Problem(place, f"there is no {self._noun} called {name!r}", did_you_mean(name, objects)))
+            near = did_you_mean(name, [*objects, *others])
+            raise error(Problem(place, f"there is no {self._noun} called {name!r}", near))
         return objects[name]
 
     def _load(self) -> dict[str, T]:
@@ -61,8 +78,9 @@ class Registry(Generic[T]):
         seen: set[int] = set()
         for module in pkgutil.iter_modules(package.__path__):
             for value in vars(importlib.import_module(f"{self._package}.{module.name}")).values():
-                if self._is_member(value) and id(value) not in seen:
-                    seen.add(id(value))
-                    yield value
+                for member in value if isinstance(value, tuple) else (value,):
+                    if self._is_member(member) and id(member) not in seen:
+                        seen.add(id(member))
+                        yield member
         for entry in entry_points(group=self._package):
             yield entry.load()

@@ -133,10 +133,13 @@ def _train(step: Train, store: Store, places: Places, attempt: Path, keep: bool,
         raise StepError(f"no place is known for encoder {step.encoder}")
     result = work.train(data, recipe, step.seed, location, start, places, store.resume_folder(key_of(step)), report)
     work.write_predictions(attempt / "predictions.parquet", task, result)
-    write_jsonl(attempt / "observations.jsonl", _scores(task, step.task.select_by, result))
+    scores = _scores(task, step.task.select_by, result)
+    write_jsonl(attempt / "observations.jsonl", scores)
     write_jsonl(attempt / "curve.jsonl", result.state.curve)
     if keep:
         work.write_weights(attempt / "weights", task, result)
+        # where a finished step was redone, these are published alone: what they score goes with them
+        write_jsonl(attempt / "weights" / "observations.jsonl", scores)
     facts = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started, 3),

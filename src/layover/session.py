@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from layover.study import Study, load_study
 if TYPE_CHECKING:
     import pandas as pd
 
+    from layover.export import Exported
     from layover.stats.transfer import Transfer
 
 SPARE_BYTES = 64 << 20  # predictions, curves and the like, beside weights and the checkpoint
@@ -54,6 +55,21 @@ class Session:
         directories = [Path(d) for d in (data or recorded)]
         return cls(compile_plan(study, base, directories), opened)
 
+    def keeping(self, labels: Sequence[str]) -> Session:
+        """The same session, whose run also keeps the weights of these steps, for `export`: labels, keys or parts.
+
+        A step that is finished without weights is trained again for them; its scores stay. Raises StudyError where a
+        label does not name one training.
+        """
+        wanted = frozenset(self.plan.find(label) for label in labels)
+        problems = [
+            Problem(self.plan.labels[key], "is the choice of a sweep, which has no weights", "name a training")
+            for key in wanted
+            if not isinstance(self.plan.steps[key], Train)
+        ]
+        raise_all(StudyError, problems)
+        return replace(self, plan=replace(self.plan, wanted=wanted))
+
     def check(self) -> None:
         """Everything that can be known to be wrong before spending: every row that a step will read, and the disk."""
         problems, kind = [], UserError
@@ -67,7 +83,7 @@ class Session:
                 kind, problems = type(error), [*problems, *error.problems]
         raise_all(kind, problems)
         largest = max((encoder.bytes for encoder in self.plan.encoders.values()), default=0)
-        kept = len(self.plan.starts() & set(todo))
+        kept = len(self.plan.kept() & set(todo))
         # a checkpoint holds the model, two moments and the best weights so far
         self.store.check_writable(SPARE_BYTES + (kept + 4) * largest if todo else 0)
 
@@ -107,6 +123,12 @@ class Session:
             if folder:
                 write(inputs, folder)
         return path
+
+    def export(self, label: str, folder: str | Path) -> Exported:
+        """Write a finished step's model as a standard transformers directory: see `layover.export.export`."""
+        from layover.export import export
+
+        return export(self.store, self.plan.find(label), Path(folder))
 
     def _record(self) -> dict[str, Any]:
         plan = self.plan

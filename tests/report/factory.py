@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from layover.metrics import Predictions
+from layover.predictions import Predictions
 from layover.report.facts import ReportInputs, RunFacts, TaskFacts
 from layover.stats.contrast import contrast
 from layover.stats.table import check

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.predicted import SUITING
 from tests.stats.tables import row, study
 
 from layover.errors import ObservationsError
-from layover.metrics import METRICS
+from layover.predictions import read, write
 from layover.stats.contrast import contrast
 from layover.stats.judge import adjust
 from layover.stats.transfer import transfer
@@ -105,7 +107,7 @@ def test_one_seed_gives_an_interval_over_examples_or_none():
 
 @pytest.mark.parametrize("metric", ["spearman", "pearson"])
 def test_a_metric_of_real_numbers(metric):
-    rows, predictions = study({("mnli", "stsb"): 8.0, ("squad", "stsb"): 0.0}, metric=metric, classes=0)
+    rows, predictions = study({("mnli", "stsb"): 8.0, ("squad", "stsb"): 0.0}, metric=metric, kind="value")
     cells = transfer(rows, predictions.get).matrix().cells
     assert cells["mnli", "stsb"].verdict == "helps"
     assert cells["squad", "stsb"].verdict == "within noise"
@@ -242,9 +244,42 @@ def test_a_contrast_pairs_the_same_source_where_both_have_sources():
         contrast(rows, ["joint"], "stilt")
 
 
-def test_every_metric_that_a_study_may_use_takes_part_in_pairing_by_example():
-    for name in METRICS:
-        classes = 2 if METRICS[name].from_counts else 0
-        rows, predictions = study({("mnli", "rte"): 3.0}, metric=name, classes=classes, examples=60)
-        cell = transfer(rows, predictions.get).matrix().cells["mnli", "rte"]
-        assert cell.low <= cell.delta <= cell.high, name
+@pytest.mark.parametrize(("metric", "kind"), SUITING)
+def test_every_metric_that_a_study_may_use_takes_part_in_pairing_by_example(metric, kind):
+    rows, predictions = study({("mnli", "rte"): 20.0}, metric=metric, kind=kind, examples=600, each=3)
+    cell = transfer(rows, predictions.get).matrix().cells["mnli", "rte"]
+    assert (cell.basis, cell.verdict) == ("seeds and examples", "helps")
+    assert cell.low <= cell.delta <= cell.high
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind"),
+    [("mcc", "classes"), ("accuracy", "choice"), ("f1a_em", "answers"), ("micro_f1", "labels"), ("pearson", "value"),
+     ("token_f1_em", "text")],
+)  # fmt: skip
+def test_predictions_of_every_kind_are_paired_from_their_files(metric, kind, tmp_path):
+    effects = {("mnli", "rte"): 20.0, ("squad", "rte"): 0.0}
+    rows, predictions = study(effects, metric=metric, kind=kind, examples=600, each=3)
+    for key, run in predictions.items():
+        write(tmp_path / f"{key}.parquet", run, [np.zeros(1)] * len(run), {})
+    cells = transfer(rows, lambda key: read(tmp_path / f"{key}.parquet")).matrix().cells
+    assert cells == transfer(rows, predictions.get).matrix().cells
+    assert [cells[source, "rte"].basis for source in ("mnli", "squad")] == ["seeds and examples"] * 2
+    assert [cells[source, "rte"].verdict for source in ("mnli", "squad")] == ["helps", "within noise"]
+
+
+@pytest.mark.parametrize(("metric", "kind"), [("f1a", "answers"), ("exact_labels", "labels"), ("token_f1", "text")])
+def test_what_is_asked_about_one_row_is_one_observation(metric, kind):
+    """Ten predictions about a row that stand or fall together tell no more than one."""
+    rows, predictions = study({("mnli", "rte"): 0.0}, seeds=1, metric=metric, kind=kind, examples=80)
+    each = np.repeat(np.arange(80), 10)
+    copied = {
+        key: replace(run, rows=each, gold=run.gold[each], predicted=run.predicted[each])
+        for key, run in predictions.items()
+    }
+    apart = {key: replace(run, rows=np.arange(800)) for key, run in copied.items()}
+    once, together, ten_times = (
+        transfer(rows, found.get).matrix().cells["mnli", "rte"] for found in (predictions, copied, apart)
+    )
+    assert (together.low, together.high) == (pytest.approx(once.low), pytest.approx(once.high))
+    assert ten_times.high - ten_times.low < 0.5 * (once.high - once.low)

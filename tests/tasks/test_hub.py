@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from layover.errors import HubError, MissingExtra
 from layover.tasks import TASKS
+from layover.tasks.formats import Single
 from layover.tasks.load import locate, read
-from layover.tasks.task import Hub, Single, Task
+from layover.tasks.task import Hub, Task
 
 TASK = Task("mine", 1, Single("text"), ("accuracy",), labels=("no", "yes"), hub=Hub("a/b", "c", "d" * 40))
 
@@ -29,6 +32,35 @@ def test_rows_come_from_the_pinned_revision_with_integer_labels(monkeypatch: pyt
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     assert [e.label for e in read(TASK, locate(TASK, []), "train")] == [1, 0]
     assert asked == [(("a/b", "c"), {"revision": "d" * 40, "split": "train"})]
+
+
+def test_rows_that_are_one_row_of_the_release_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    answers = [(0, 0, "a", 1), (0, 0, "b", 0), (0, 1, "c", 0), (1, 2, "d", 1)]
+    rows = [
+        {"paragraph": f"text {p}", "question": f"{q}?", "answer": a, "label": x, "idx": {"paragraph": p, "question": q}}
+        for p, q, a, x in answers
+    ]
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: rows)
+    task = TASKS.get("multirc")
+    found = read(task, locate(task, []), "validation")
+    assert [(e.row, e.part, e.label) for e in found] == [(0, 0, 1), (0, 0, 0), (0, 1, 0), (1, 0, 1)]
+    rows[2]["label"] = 7
+    with pytest.raises(Exception, match=r"multirc@3de24cf8022e validation, row 1: .*holds 7, which is not a label"):
+        read(task, locate(task, []), "validation")
+
+
+class Cached(list[dict[str, object]]):
+    cache_files: ClassVar = [{"filename": f"/cache/a___b/c/0.0.0/{'e' * 40}/b-train.arrow"}]
+
+
+def test_another_revision_from_the_cache_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **o: Cached([{"text": "a", "label": 1}]))
+    with pytest.raises(HubError, match=f"the cache has another revision of it: {'e' * 40}"):
+        read(TASK, locate(TASK, []), "train")
+    right = replace(TASK, hub=Hub("a/b", "c", "e" * 40))
+    assert len(read(right, locate(right, []), "train")) == 1
 
 
 def test_a_bad_row_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,8 +116,9 @@ def test_no_progress_bar_and_the_layout_of_a_converted_revision(tmp_path: Path) 
     code = f"""
 import pyarrow as pa, pyarrow.parquet as pq
 from pathlib import Path
+from layover.tasks.formats import Single
 from layover.tasks.load import locate, read
-from layover.tasks.task import Hub, Single, Task
+from layover.tasks.task import Hub, Task
 for split in ("train", "validation", "test"):
     folder = Path({str(tmp_path)!r}, "repo", "default", split)
     folder.mkdir(parents=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layover.errors import TaskError
+from layover.tasks.example import Example, Target
+from layover.tasks.formats import Single
 from layover.tasks.load import Source, limit, load, locate, read, split_holdout
-from layover.tasks.task import Hub, Single, Task
+from layover.tasks.release import Release
+from layover.tasks.task import Hub, Task
 
 TASK = Task("mine", 1, Single("text"), ("accuracy",), labels=("no", "yes"))
 ON_HUB = Task("mine", 1, Single("text"), ("accuracy",), labels=("no", "yes"), hub=Hub("a/b", "c", "d" * 40))
@@ -70,10 +75,41 @@ def test_of_several_folders_one_level_down_the_largest_is_taken(tmp_path: Path) 
 
 def test_a_split_that_is_missing_is_named(tmp_path: Path) -> None:
     fill(tmp_path / "mine", splits=("train",))
-    (tmp_path / "mine" / "dev.jsonl").touch()
+    (tmp_path / "mine" / "test.jsonl").touch()
     with pytest.raises(TaskError, match="the validation split is missing") as caught:
         locate(ON_HUB, [tmp_path])
-    assert "the folder holds: dev.jsonl, train.jsonl" in str(caught.value)
+    assert "the folder holds: test.jsonl, train.jsonl" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["dev", "val", "valid", "development", "va"])
+def test_a_validation_file_may_be_called_as_releases_call_it(tmp_path: Path, name: str) -> None:
+    folder = fill(tmp_path / "mine", splits=("train", name))
+    assert locate(TASK, [tmp_path]).files["validation"] == folder / f"{name}.jsonl"
+    fill(folder, splits=("validation",))
+    assert locate(TASK, [tmp_path]).files["validation"] == folder / "validation.jsonl"
+
+
+def test_a_release_may_have_a_folder_and_files_of_its_own_names(tmp_path: Path) -> None:
+    task = replace(TASK, release=Release("MINE", ("train", "dev_matched|dev_all")))
+    released = fill(tmp_path / "z" / "MINE", splits=("train", "dev_all"))
+    assert locate(task, [tmp_path]).files["validation"] == released / "dev_all.jsonl"
+    mine = fill(tmp_path / "z" / "mine")
+    assert locate(task, [tmp_path]).folder == mine  # its own name comes first
+
+
+def test_in_the_folder_of_another_task_only_the_named_files_count(tmp_path: Path) -> None:
+    task = replace(TASK, name="mine_small", release=Release("mine", ("train_small", "dev")))
+    folder = fill(tmp_path / "mine", splits=("train", "dev"))
+    with pytest.raises(TaskError, match="its data was not found") as caught:
+        locate(task, [tmp_path])
+    assert "or DIR/mine/{train_small,dev} of these kinds" in str(caught.value)
+    fill(folder, splits=("train_small",))
+    assert locate(task, [tmp_path]).files == {"train": folder / "train_small.jsonl", "validation": folder / "dev.jsonl"}
+
+
+def test_a_licence_is_named_where_the_data_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="needs the Corpus, licensed by the Shop; then pass --data DIR with DIR/mine/"):
+        locate(replace(TASK, licence="needs the Corpus, licensed by the Shop"), [tmp_path])
 
 
 def test_a_data_directory_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
@@ -104,9 +140,9 @@ def test_a_users_files_win_and_need_no_validation(tmp_path: Path) -> None:
 
 
 def test_a_users_files_are_checked_all_at_once(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "notes.md").write_text("x")
     with pytest.raises(TaskError) as caught:
-        locate(TASK, [], {"validation": tmp_path / "notes.txt", "dev": tmp_path / "dev.csv"})
+        locate(TASK, [], {"validation": tmp_path / "notes.md", "dev": tmp_path / "dev.csv"})
     text = str(caught.value)
     assert "has no train file" in text
     assert "there is no split called 'dev'" in text
@@ -133,30 +169,55 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
         locate(TASK, [tmp_path])
 
 
+def example(row: int, part: int = 0) -> Example:
+    return Example(row, ((("text",), None),), (Target((0.0,)),), part)
+
+
+def of_rows(rows: Iterable[int]) -> list[Example]:
+    """An example per row."""
+    return [example(row) for row in rows]
+
+
+def rows_of(examples: Iterable[Example]) -> list[int]:
+    return [e.row for e in examples]
+
+
 @given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 200))
 def test_a_smaller_subset_is_part_of_a_larger_one(n: int, small: int, large: int) -> None:
     small, large = sorted((small, large))
-    some, more = limit(range(n), small), limit(range(n), large)
+    some, more = rows_of(limit(of_rows(range(n)), small)), rows_of(limit(of_rows(range(n)), large))
     assert set(some) <= set(more)
     assert len(some) == min(small, n)
     assert some == sorted(some)
 
 
 def test_subsets_are_kept_over_versions() -> None:
-    assert limit(range(1000), 8) == [164, 222, 323, 475, 486, 786, 826, 924]
-    assert limit(range(1000), 8, salt="other") == [29, 167, 176, 402, 405, 419, 434, 970]
-    assert split_holdout(range(20), 0.2)[1] == [2, 9, 12, 17]
+    some = of_rows(range(1000))
+    assert rows_of(limit(some, 8)) == [164, 222, 323, 475, 486, 786, 826, 924]
+    assert rows_of(limit(some, 8, salt="other")) == [29, 167, 176, 402, 405, 419, 434, 970]
+    assert rows_of(split_holdout(some[:20], 0.2)[1]) == [2, 9, 12, 17]
 
 
 def test_no_limit_keeps_all_and_an_empty_one_is_refused() -> None:
-    assert limit([3, 1, 2], None) == [3, 1, 2]
+    assert rows_of(limit(of_rows([3, 1, 2]), None)) == [3, 1, 2]
     with pytest.raises(TaskError, match="a limit of 0 leaves no examples"):
-        limit([1, 2], 0)
+        limit(of_rows([1, 2]), 0)
+
+
+def test_a_limit_counts_questions_and_a_holdout_keeps_what_is_asked_about_a_row_together() -> None:
+    asked = [example(row, part) for row in range(10) for part in range(3) for _ in range(2)]
+    some = limit(asked, 7)
+    assert len(some) == 14
+    assert len({(e.row, e.part) for e in some}) == 7
+    rest, held = split_holdout(asked, 0.2)
+    assert len(set(rows_of(held))) == 2
+    assert not set(rows_of(rest)) & set(rows_of(held))
+    assert len(rest) + len(held) == len(asked)
 
 
 @given(st.integers(2, 300), st.floats(0.01, 0.99), st.integers(1, 5))
 def test_a_holdout_divides_and_is_at_most_half(n: int, share: float, n_classes: int) -> None:
-    rest, held = split_holdout(range(n), share, n_classes)
+    rest, held = (rows_of(part) for part in split_holdout(of_rows(range(n)), share, n_classes))
     assert sorted([*rest, *held]) == list(range(n))
     assert 1 <= len(held) <= n // 2
     assert len(held) >= min(n_classes, n // 2)
@@ -165,7 +226,7 @@ def test_a_holdout_divides_and_is_at_most_half(n: int, share: float, n_classes: 
 
 def test_one_example_cannot_be_divided() -> None:
     with pytest.raises(TaskError, match="at least 2"):
-        split_holdout([1], 0.5)
+        split_holdout(of_rows([1]), 0.5)
 
 
 def test_train_is_limited_first_then_divided(tmp_path: Path) -> None:

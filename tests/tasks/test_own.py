@@ -10,9 +10,9 @@ import pytest
 
 from layover.errors import TaskError
 from layover.identity import key
+from layover.tasks.formats import Choice, Pair, Single
 from layover.tasks.load import load, locate
 from layover.tasks.own import declaration, from_declaration, own_files, own_task
-from layover.tasks.task import Choice, Pair, Single
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_metrics_have_defaults_by_output(folder: Path) -> None:
 BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"txt": "body"}, ["tickets.txt: format 'single' has no such key", "did you mean 'text'?"]),
     ({"second": "other"}, ["tickets.second: format 'single' has no such key"]),
-    ({"format": "singel"}, ["tickets.format: is 'singel'", "did you mean 'single'? choices: choice, pair, single"]),
+    ({"format": "singel"}, ["tickets.format: is 'singel'", "did you mean 'single'? choices: answers, choice, cloze"]),
     ({"format": None}, ["tickets.format: is missing"]),
     ({"text": None}, ["tickets.text: is missing"]),
     ({"text": 3}, ["tickets.text: is 3, not a text"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from layover.errors import TaskError
+from layover.tasks.example import Example, Omitted
+from layover.tasks.formats import Choice, Pair, Single
 from layover.tasks.load import locate, read
-from layover.tasks.readers import KINDS
-from layover.tasks.task import Choice, Example, Pair, Single, Task
+from layover.tasks.readers import KINDS, rows
+from layover.tasks.release import Release
+from layover.tasks.spans import EdgeProbing, Span, Tagging
+from layover.tasks.task import Task
 
 PAIR = Task("pairs", 1, Pair("first", "second"), ("accuracy",), labels=("no", "yes"))
 SINGLE = Task("singles", 1, Single("text"), ("accuracy",), labels=("no", "yes"))
@@ -34,7 +39,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
         return path
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "wt", encoding="utf-8", newline="") as file:
-        if name.endswith(".jsonl"):
+        if name.endswith((".jsonl", ".json")):
             file.writelines(json.dumps(row) + "\n" for row in rows)
         elif name.endswith(".csv"):
             writer = csv.DictWriter(file, list(rows[0]))
@@ -240,7 +245,7 @@ def test_choices_that_are_no_list_and_labels_outside_them(tmp_path: Path) -> Non
     path = tmp_path / "train.jsonl"
     path.write_text(
         '{"text": "a", "ends": "b", "label": 0}\n{"text": "a", "ends": ["b", "c"], "label": 2}\n'
-        '{"text": "a", "ends": ["b", ""], "label": 1}\n{"text": "a", "ends": ["b", "c", "d"], "label": 2}\n'
+        '{"text": "a", "ends": ["b", ""], "label": 1}\n{"text": "a", "ends": ["b", "c"], "label": 1}\n'
     )
     with pytest.raises(TaskError) as caught:
         examples(path, task)
@@ -251,20 +256,99 @@ def test_choices_that_are_no_list_and_labels_outside_them(tmp_path: Path) -> Non
     assert third.message == "field 'ends' is empty"
 
 
+SPAN = Task("asked", 1, Span("text", "question", "answers", starts="starts"), ("exact_match",))
+TAGS = Task("tagged", 1, Tagging("words"), ("accuracy",), labels=("N", "V"), label="tags")
+EDGES = Task("edges", 1, EdgeProbing(2), ("micro_f1",), labels=("no", "yes"))
+BAD_STRETCHES: dict[str, tuple[Task, dict[str, Any], str]] = {
+    "no answer": (SPAN, {"answers": [], "starts": []}, "field 'answers' is empty: a question needs an answer"),
+    "not in the passage": (SPAN, {"answers": ["it"], "starts": [0]},
+                           "field 'starts' is 0: there stands 'th', not 'it'"),
+    "behind the passage": (SPAN, {"answers": ["cup"], "starts": [90]},
+                           "field 'starts' is 90: there stands '', not 'cup'"),
+    "fewer starts": (SPAN, {"answers": ["the", "cup"], "starts": [0]}, "field 'starts' holds 1 places for 2 answers"),
+    "unknown tag": (TAGS, {"words": ["a", "b"], "tags": ["N", "X"]}, "field 'tags' holds 'X', which is not a label"),
+    "fewer tags": (TAGS, {"words": ["a", "b"], "tags": ["N"]}, "field 'tags' holds 1 tags for 2 words"),
+    "outside the text": (EDGES, {"targets": [{"span1": [0, 1], "span2": [1, 3], "label": "no"}]},
+                         "field 'span2' is [1, 3], not [begin, end) in a text of 2 words"),
+    "no second stretch": (EDGES, {"targets": [{"span1": [0, 1], "label": "no"}]}, "field 'span2' is missing"),
+    "no targets": (EDGES, {"targets": {}}, "field 'targets' is {}, not a list of targets"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BAD_STRETCHES)
+def test_a_bad_stretch_answer_or_tag_is_named_with_file_line_and_field(tmp_path: Path, fault: str) -> None:
+    task, wrong, expected = BAD_STRETCHES[fault]
+    good = {"text": "the cup", "question": "what?", "answers": ["cup"], "starts": [4], "words": ["a"], "tags": ["V"]}
+    good["targets"] = [{"span1": [0, 2], "span2": [1, 2], "label": ["no", "yes"]}]
+    path = write(tmp_path / "train.jsonl", [good, {**good, **wrong}])
+    assert message(path, task).startswith(f"{path}, line 2: {expected}")
+
+
+def test_every_row_has_the_same_number_of_choices(tmp_path: Path) -> None:
+    task = Task("picks", 1, Choice("text", ("ends",)), ("accuracy",))
+    path = tmp_path / "train.jsonl"
+    rows = [["b", "c"], ["d", "e"], ["f", "g", "h"]]
+    path.write_text("".join(json.dumps({"text": "a", "ends": ends, "label": 1}) + "\n" for ends in rows))
+    with pytest.raises(TaskError) as caught:
+        examples(path, task)
+    (problem,) = caught.value.problems
+    assert problem.place == f"{path}, line 3"
+    assert problem.message == "field 'ends' holds 3 choices, but that of the first row 2"
+
+
+RELEASED = replace(
+    SINGLE, release=Release(columns=(("label", "text"), ("part", "label", "text"))), labels=("no", "yes")
+)
+
+
+@pytest.mark.parametrize("name", ["train.tsv", "train.txt", "train.txt.gz"])
+def test_a_table_without_a_header_has_the_columns_of_its_release(tmp_path: Path, name: str) -> None:
+    def written(text: str) -> list[tuple[Any, float]]:
+        with gzip.open(folder / name, "wt") if name.endswith(".gz") else (folder / name).open("w") as file:
+            file.write(text)
+        source = locate(RELEASED, [tmp_path])
+        return [(e.inputs[0][0][0], e.label) for e in read(RELEASED, source, "train")]
+
+    folder = tmp_path / "singles"
+    folder.mkdir()
+    (folder / "validation.jsonl").write_bytes(GOOD)
+    assert written('yes\tone "text\nno\tanother\n') == [('one "text', 1), ("another", 0)]
+    assert written("tr\tyes\tone\ntr\tno\ttwo\n") == [("one", 1), ("two", 0)]
+    assert written("text\tid\tlabel\none\t7\tyes\n") == [("one", 1)]  # a header is a header
+    with pytest.raises(TaskError, match="line 2: has 1 cells, but rows have 2: label, text or 3: part, label, text"):
+        written("yes\tone\nno\n")
+
+
+def test_broken_lines_are_left_out_and_counted_only_of_a_release_that_has_them(tmp_path: Path) -> None:
+    folder = tmp_path / "singles"
+    folder.mkdir()
+    (folder / "train.tsv").write_text("text\tlabel\na\tyes\nb\nc\tno\n")
+    (folder / "dev.tsv").write_text("text\tlabel\na\tyes\n")
+    ragged = replace(SINGLE, release=Release(ragged=True))
+    source = locate(ragged, [folder.parent])
+    assert [(e.row, e.inputs[0][0]) for e in read(ragged, source, "train")] == [(0, ("a",)), (2, ("c",))]
+    broken = list(rows(source.files["train"], ragged=True))[1][1]
+    assert isinstance(broken, Omitted)
+    assert ragged.parts(broken) == (broken,)
+    assert "it has 1 cells, but the header has 2: text, label" in broken.why
+    with pytest.raises(TaskError, match="line 3: has 1 cells, but the header has 2"):
+        read(SINGLE, source, "train")
+
+
 def test_integers_stand_for_positions_only_where_no_label_is_a_number() -> None:
     depth = Task("depth", 1, Single("text"), ("accuracy",), labels=("4", "5"))
-    assert depth.example(0, {"text": "a", "label": 4}).label == 0
+    assert depth.examples(0, {"text": "a", "label": 4})[0].label == 0
     assert PAIR.read_label(1, 1) == 1
     with pytest.raises(Exception, match="holds 1, which is not a label"):
-        depth.example(0, {"text": "a", "label": 1})
+        depth.examples(0, {"text": "a", "label": 1})
 
 
 def test_a_release_that_counts_from_one_has_no_zero() -> None:
     task = Task("picks", 1, Choice("text", ("a", "b")), ("accuracy",), spellings={"1": "0", "2": "1"})
     row = {"text": "t", "a": "x", "b": "y"}
-    assert [task.example(0, row | {"label": n}).label for n in ("1", 2)] == [0, 1]
+    assert [task.examples(0, row | {"label": n})[0].label for n in ("1", 2)] == [0, 1]
     with pytest.raises(Exception, match="holds 0, which is not a label") as caught:
-        task.example(0, row | {"label": 0})
+        task.examples(0, row | {"label": 0})
     assert getattr(caught.value, "hint", "") == "choices: 1, 2"
 
 

@@ -15,18 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from layover.errors import ObservationsError, Problem, did_you_mean
-from layover.metrics import METRICS, Array, Metric, Predictions
-from layover.stats.resample import (
-    RESAMPLES,
-    Aligned,
-    Basis,
-    Effect,
-    SeedNoise,
-    align,
-    differences,
-    effect,
-    mean_draws,
-)
+from layover.metrics import METRICS, Array, Metric
+from layover.predictions import Predictions
+from layover.stats.align import Aligned, align
+from layover.stats.resample import RESAMPLES, Basis, Effect, SeedNoise, differences, effect, mean_draws
 from layover.stats.table import is_degenerate
 
 if TYPE_CHECKING:
@@ -121,7 +113,6 @@ class Comparison:
     metric: str
     pairs: tuple[Pair, ...]
     aligned: Aligned | None
-    measure: Metric | None
     seeds: SeedNoise
 
     @property
@@ -145,11 +136,11 @@ class Comparison:
         """Differences [resamples, seeds] on resampled examples."""
         if resamples == RESAMPLES:
             return self._first
-        return differences(self.deltas, self.aligned, self.measure, self.target, resamples)
+        return differences(self.deltas, self.aligned, self.target, resamples)
 
     @cached_property
     def _first(self) -> Array:  # the cell and the average over targets use the same draws
-        return differences(self.deltas, self.aligned, self.measure, self.target, RESAMPLES)
+        return differences(self.deltas, self.aligned, self.target, RESAMPLES)
 
     def effect(self, resamples: int = RESAMPLES) -> Effect:
         """The mean difference and its interval."""
@@ -231,11 +222,8 @@ def _comparison(
     encoder, strategy, source, target = named
     pairs = tuple(Pair(seed, _run(first.get(seed)), _run(second.get(seed))) for seed in sorted({*first, *second}))
     row = next(iter(first.values()))
-    measure = METRICS.get(row["metric"])
-    aligned = _aligned(pairs, measure, predictions)
-    return Comparison(
-        encoder, strategy, source, target, row["role"], row["metric"], pairs, aligned, measure, seeds,
-    )  # fmt: skip
+    aligned = _aligned(pairs, METRICS.get(row["metric"]), predictions)
+    return Comparison(encoder, strategy, source, target, row["role"], row["metric"], pairs, aligned, seeds)
 
 
 def _run(row: dict[str, Any] | None) -> Run | None:

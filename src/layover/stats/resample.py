@@ -1,8 +1,9 @@
 """Resample: the interval and p-value of a paired difference, from seeds and validation examples.
 
 A hierarchical paired bootstrap. Seeds (pairs of runs) and validation examples are crossed: each resample draws
-seeds with replacement, and examples with replacement, the same examples for both arms and all seeds. Examples that
-no run tells apart (same gold, same predictions everywhere) are scored as one that counts several times.
+seeds with replacement, and examples with replacement, the same examples for both arms and all seeds. An example is a
+row of the validation file: the answers to questions about one passage, or the targets in one sentence, depend on each
+other and are drawn together (a cluster bootstrap).
 
 Of S seeds the plain bootstrap sees a variance that is too small by (S-1)/S, so with `seeds="bootstrap"` deviations
 between seeds are inflated by sqrt(S/(S-1)). That mends the variance and not the tails: measured on tables without any
@@ -14,21 +15,20 @@ default, draws the seed part from Student's t after taking away what examples ex
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from layover.metrics import Array, Metric, Predictions
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
+from layover.metrics import Array
+from layover.stats.align import Aligned
 
 SEED = 20_200_711
 RESAMPLES = 2_000
-BLOCK = 2_000  # resamples held in memory at once; each block has its own stream, so more resamples extend fewer
+BLOCK = 2_000  # resamples drawn at once; each block has its own stream, so more resamples extend fewer
+HELD = 2**24  # how often each row was drawn, numbers held as floats at once: 128 MB
 
 SeedNoise = Literal["bootstrap", "student"]
 Basis = Literal["seeds and examples", "seeds", "examples", "none"]
@@ -45,120 +45,40 @@ class Effect:
     basis: Basis
 
 
-@dataclass(frozen=True)
-class Aligned:
-    """Runs of one task on the same examples: `gold` [n], `predicted` [runs, n], `unit` [n] (what is drawn together)."""
-
-    gold: Array
-    predicted: Array
-    unit: np.ndarray
-    n_classes: int
-
-
-def align(runs: Sequence[Predictions | None], metric: Metric) -> Aligned | None:
-    """The examples that all runs share; None where runs cannot be paired by example."""
-    if not runs or any(run is None for run in runs):
-        return None
-    found = [run for run in runs if run is not None]
-    common = set(found[0].rows.tolist()).intersection(*(run.rows.tolist() for run in found[1:]))
-    rows, gold, predicted = zip(*(_shared(run, np.array(sorted(common))) for run in found), strict=True)
-    classes = found[0].n_classes
-    same = all(np.array_equal(r, rows[0]) and np.array_equal(g, gold[0]) for r, g in zip(rows, gold, strict=True))
-    if len(common) < 2 or not same or any(run.n_classes != classes for run in found):
-        return None
-    table = np.stack([gold[0], *predicted])
-    if not np.isfinite(table).all():
-        return None
-    if metric.from_counts is not None:
-        classes = classes or int(table.max()) + 1  # choices have positions, not classes
-        if table.min() < 0 or table.max() >= classes or (table != np.round(table)).any():
-            return None
-    _, unit = np.unique(rows[0], return_inverse=True)
-    return Aligned(gold[0], np.stack(predicted), unit, classes)
-
-
-def _shared(run: Predictions, common: np.ndarray) -> tuple[np.ndarray, Array, Array]:
-    order = np.argsort(run.rows, kind="stable")
-    order = order[np.isin(run.rows[order], common)]
-    return run.rows[order], np.asarray(run.gold[order], float), np.asarray(run.predicted[order], float)
-
-
-def example_scores(aligned: Aligned, metric: Metric, stream: str, resamples: int) -> Array:
-    """Scores [resamples, runs] on resampled examples. `stream` names the random numbers: one task, one stream."""
-    kinds, members = _kinds(aligned)
-    units = int(aligned.unit.max()) + 1
-    blocks = []
+def example_scores(aligned: Aligned, stream: str, resamples: int) -> Array:
+    """Scores [resamples, runs] on resampled rows. `stream` names the random numbers: one task, one stream."""
+    scores = []
+    step = max(1, HELD // aligned.units)
     for block, start in enumerate(range(0, resamples, BLOCK)):
-        drawn = _drawn(stream, units, block)[:, : resamples - start]
-        weights = (members @ drawn.astype(np.float32)).T.astype(float)
-        blocks.append(np.stack([_score(metric, kinds, run, weights) for run in range(len(kinds.predicted))], axis=1))
-    return np.concatenate(blocks)
+        drawn = _drawn(stream, aligned.units, block)[: resamples - start]
+        scores += [aligned.score(drawn[begin : begin + step]) for begin in range(0, len(drawn), step)]
+    return np.concatenate(scores)
 
 
 @lru_cache(maxsize=4)
-def _drawn(stream: str, units: int, block: int) -> np.ndarray:
-    """How often each unit is drawn, uint8 [units, BLOCK]: the same for every cell of a task."""
+def _drawn(stream: str, units: int, block: int) -> NDArray[np.uint8]:
+    """How often each row is drawn [BLOCK, units]: the same for every cell of a task."""
     rng = np.random.default_rng([SEED, zlib.crc32(stream.encode()), block])
     drawn = np.empty((BLOCK, units), dtype=np.uint8)
     for row in drawn:
         row[:] = np.bincount(rng.integers(units, size=units), minlength=units)
-    return np.ascontiguousarray(drawn.T)
+    return drawn
 
 
-def _kinds(aligned: Aligned) -> tuple[Aligned, csr_array]:
-    """One example of each kind, and how many examples of each kind each unit holds [kinds, units]."""
-    from scipy.sparse import csr_array
-
-    kinds, kind = np.unique(np.vstack([aligned.gold, aligned.predicted]), axis=1, return_inverse=True)
-    count = kinds.shape[1]
-    members = csr_array((np.ones(len(kind), np.float32), (kind, aligned.unit)), (count, int(aligned.unit.max()) + 1))
-    return Aligned(kinds[0], kinds[1:], np.arange(count), aligned.n_classes), members
+def full_scores(aligned: Aligned) -> Array:
+    """Scores [runs] on the rows as they are."""
+    return aligned.score(np.ones((1, aligned.units)))[0]
 
 
-def _score(metric: Metric, aligned: Aligned, run: int, weights: Array) -> Array:
-    gold, predicted, classes = aligned.gold, aligned.predicted[run], aligned.n_classes
-    if metric.from_counts is not None:
-        return _from_counts(metric, gold, predicted, classes, weights)
-    if metric.from_weights is not None:
-        return metric.from_weights(gold, predicted, weights)
-    items = (np.repeat(np.arange(len(gold)), row) for row in weights.astype(int))
-    return np.array([metric.score(gold[item], predicted[item], classes) for item in items])
-
-
-def _from_counts(metric: Metric, gold: Array, predicted: Array, classes: int, weights: Array) -> Array:
-    from scipy.sparse import csr_array
-
-    assert metric.from_counts is not None
-    codes, code = np.unique((gold * classes + predicted).astype(int), return_inverse=True)
-    of_code = csr_array((np.ones(len(code)), (code, np.arange(len(code)))), shape=(len(codes), len(code)))
-    seen = (of_code @ weights.T).T
-    step = max(1, 2**24 // classes**2)
-    scores = []
-    for start in range(0, len(weights), step):
-        part = seen[start : start + step]
-        counts = np.zeros((len(part), classes * classes))
-        counts[:, codes] = part
-        scores.append(metric.from_counts(counts.reshape(-1, classes, classes)))
-    return np.concatenate(scores)
-
-
-def full_scores(aligned: Aligned, metric: Metric) -> Array:
-    """Scores [runs] on the examples as they are."""
-    ones = np.ones((1, len(aligned.gold)))
-    return np.array([_score(metric, aligned, run, ones)[0] for run in range(len(aligned.predicted))])
-
-
-def differences(
-    deltas: Array, aligned: Aligned | None, metric: Metric | None, stream: str, resamples: int = RESAMPLES
-) -> Array:
-    """Differences [resamples, seeds] between two arms on resampled examples, around `deltas` [seeds] of the table.
+def differences(deltas: Array, aligned: Aligned | None, stream: str, resamples: int = RESAMPLES) -> Array:
+    """Differences [resamples, seeds] between two arms on resampled rows, around `deltas` [seeds] of the table.
 
     `aligned` holds the runs of the first arm, then those of the second, seeds in the same order; where it is
     None, only seeds vary.
     """
-    if aligned is None or metric is None:
+    if aligned is None:
         return np.broadcast_to(deltas, (resamples, len(deltas)))
-    around = example_scores(aligned, metric, stream, resamples) - full_scores(aligned, metric)
+    around = example_scores(aligned, stream, resamples) - full_scores(aligned)
     seeds = len(deltas)
     return deltas + around[:, :seeds] - around[:, seeds:]
 

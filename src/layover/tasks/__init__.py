@@ -3,6 +3,12 @@
 from layover.registry import Registry
 from layover.tasks.task import Task
 
-TASKS: Registry[Task] = Registry("layover.tasks", "task", lambda o: isinstance(o, Task), lambda t: t.name)
+TASKS: Registry[Task] = Registry(
+    "layover.tasks",
+    "task",
+    lambda o: isinstance(o, Task),
+    lambda t: t.name,
+    families={"tasksource": "layover.tasks.tasksource"},
+)
 
 __all__ = ["TASKS", "Task"]

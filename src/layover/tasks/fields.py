@@ -52,6 +52,22 @@ def text_at(row: Row, path: str) -> str:
     return checked_text(path, value_at(row, path))
 
 
+def list_at(row: Row, path: str) -> list[Any]:
+    """The list at a path; raises FieldError where there is none."""
+    value = value_at(row, path)
+    if not isinstance(value, list):
+        raise FieldError(path, f"holds {value!r:.60}, not a list")
+    return value
+
+
+def object_at(row: Row, path: str) -> Row:
+    """The object at a path; raises FieldError where there is none."""
+    value = value_at(row, path)
+    if not isinstance(value, Mapping):
+        raise FieldError(path, f"holds {value!r:.60}, not an object")
+    return value
+
+
 def checked_text(path: str, value: Any) -> str:
     """`value` where it is a text with something in it and of sane length; raises FieldError otherwise."""
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):

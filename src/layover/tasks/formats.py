@@ -52,7 +52,10 @@ class Single:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two texts. `cut` says which one loses its end where both do not fit: the longest, or always the first."""
+    """Two texts. `cut` says which one loses its end where both do not fit: the longest, or always the first.
+
+    `blank` says whether the second may be empty: the first is then read alone.
+    """
 
     reads: ClassVar[Reads] = Reads()
 
@@ -60,6 +63,7 @@ class Pair:
     second: str
     output: Literal["classes", "value"] = "classes"
     cut: Literal["longest", "first"] = "longest"
+    blank: bool = False
 
     @property
     def scored(self) -> Scored:
@@ -68,7 +72,8 @@ class Pair:
 
     def examples(self, index: int, part: int, row: Row, task: Task) -> Iterator[Example]:
         """One example."""
-        texts: Input = ((text_at(row, self.first),), (text_at(row, self.second),))
+        alone = self.blank and value_at(row, self.second) == ""
+        texts: Input = ((text_at(row, self.first),), None if alone else (text_at(row, self.second),))
         yield _plain(index, part, (texts,), row, task)
 
     def labels(self, row: Row, task: Task) -> list[Any]:

@@ -1,8 +1,7 @@
-"""Load: find a task's data, read and check all of it, and divide it into train, selection and validation."""
+"""Load: read and check all of a task's data, and divide it into train, selection and validation."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from array import array
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -13,25 +12,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from layover import files as content
 from layover.errors import Problem, TaskError, raise_all
 from layover.tasks import readers
 from layover.tasks.divide import Portion, held_out, limited, portions
 from layover.tasks.example import Example
 from layover.tasks.fields import FieldError
+from layover.tasks.gathered import together
 from layover.tasks.hub import hub_rows
-from layover.tasks.readers import SPLITS, layout
+from layover.tasks.locate import Source, digest_of, file_problem, locate
 from layover.tasks.task import Task
 
+__all__ = ["Source", "TaskData", "file_problem", "in_order", "limit", "load", "locate", "read", "resolved", "shortened",
+           "split_holdout", "survey", "surveyed"]  # fmt: skip
+
 SHOWN_PROBLEMS = 20
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a task's data is. The digest is identity; the files are not, and there are none for Hub data."""
-
-    digest: str
-    files: Mapping[str, Path]
 
 
 @dataclass(frozen=True)
@@ -61,30 +55,6 @@ class Survey:
     examples: Mapping[str, NDArray[np.int64]]
 
 
-def locate(task: Task, data: Sequence[Path], files: Mapping[str, Path] | None = None) -> Source:
-    """Find a task's data: the user's own files, a generator, the data directories in order, then the Hub.
-
-    A data directory holds the task's folder itself, or one level down; where several of its folders hold the task,
-    the one with the largest files is taken (GLUE's whole CoLA, not its in-domain part). Raises TaskError where a
-    directory does not exist, a folder has one split only, or there is no data.
-    """
-    missing = [Problem(str(path), "the data directory does not exist") for path in data if not path.is_dir()]
-    raise_all(TaskError, missing)
-    if files:
-        return _source(_checked(task, files))
-    if task.generate:
-        return Source(f"generated:{task.name}@{task.version}", {})
-    for folders in (level for directory in data for level in _levels(directory, task.name)):
-        if held := [found for folder in folders if (found := _splits_in(task, folder))]:
-            return _source(max(held, key=_bytes))  # max keeps the first of equals
-    if task.hub:
-        config = f"/{task.hub.config}" if task.hub.config else ""
-        return Source(f"hub:{task.hub.repo}{config}@{task.hub.revision}", {})
-    looked = f"it is in none of {', '.join(map(str, data))}" if data else "no data directory was given"
-    message = f"its data was not found: {looked}, and it is not on the Hub"
-    raise TaskError(Problem(f"task {task.name!r}", message, f"pass --data DIR with {layout(task)}"))
-
-
 def resolved(task: Task, source: Source) -> Task:
     """The task with its labels: of one whose labels are those in the data, all that its splits have, sorted.
 
@@ -94,14 +64,19 @@ def resolved(task: Task, source: Source) -> Task:
         return task
     found: set[str] = set()
     problems: list[Problem] = []
-    for split in source.files or SPLITS:
-        for place, row in _rows(task, source, split):
+    unread: list[Problem] = []  # `read` names these with whatever else is wrong
+    for split in source.splits:
+        for place, row in rows(task, source, split):
+            if isinstance(row, Problem):
+                unread.append(row)
+                continue
             try:
-                found.update([] if isinstance(row, Problem) else task.written_labels(row))
+                found.update(task.written_labels(row))
             except FieldError as error:
                 problems.append(Problem(place, str(error), error.hint))
     raise_all(TaskError, shortened(problems))
     if len(found) < 2:
+        raise_all(TaskError, shortened(unread))
         raise TaskError(Problem(f"task {task.name!r}", f"its data has {len(found)} different labels", "two are needed"))
     return replace(task, labels=tuple(in_order(found)))
 
@@ -118,35 +93,44 @@ def read(task: Task, source: Source, split: str) -> list[Example]:
     return list(examples(resolved(task, source), source, split))
 
 
-def examples(task: Task, source: Source, split: str, rows: Container[int] | None = None) -> Iterator[Example]:
-    """The examples of a split one by one, those of some `rows` alone where asked.
+def examples(task: Task, source: Source, split: str, wanted: Container[int] | None = None) -> Iterator[Example]:
+    """The examples of a split one by one, those of the rows that are `wanted` alone where that is said.
 
     Raises, at its end, one TaskError that lists what is wrong with the rows.
     """
     problems: list[Problem] = []
-    found = False
-    for index, (place, row) in enumerate(_rows(task, source, split)):
-        if rows is not None and index not in rows:
+    first: Example | None = None
+    for index, (place, row) in enumerate(rows(task, source, split)):
+        if wanted is not None and index not in wanted:
             continue
         if isinstance(row, Problem):
             problems.append(row)
             continue
         try:
             made = task.examples(index, row)
+            if made:
+                first = first or made[0]
+                _check_number(task, made[0], first)
         except FieldError as error:
             problems.append(Problem(place, str(error), error.hint))
             continue
-        found = found or bool(made)
         yield from made
     raise_all(TaskError, shortened(problems))
-    if not found:
+    if first is None:
         raise TaskError(Problem(f"task {task.name!r}", f"its {split} split has no rows"))
+
+
+def _check_number(task: Task, example: Example, first: Example) -> None:
+    """Raise FieldError where an example has another number of choices than the first of its file."""
+    if task.output == "choice" and len(example.inputs) != len(first.inputs):
+        message = f"holds {len(example.inputs)} choices, but that of the first row {len(first.inputs)}"
+        raise FieldError(task.format.paths()[-1], message, "every row of a task has the same number of choices")
 
 
 def survey(task: Task, source: Source) -> Survey:
     """Read and check every row; raises TaskError with what is wrong with them, or where the files change meanwhile."""
     task = resolved(task, source)
-    found = {split: _numbers(examples(task, source, split)) for split in source.files or SPLITS}
+    found = {split: _numbers(examples(task, source, split)) for split in source.splits}
     _check_unchanged(task, source)
     return Survey(task, found)
 
@@ -154,9 +138,9 @@ def survey(task: Task, source: Source) -> Survey:
 def surveyed(found: Survey, source: Source, portion: Portion) -> Iterator[Example]:
     """The examples of a portion, read again; raises TaskError where the files have changed at the end."""
     numbers = found.examples[portion.file][:, 0]
-    rows = set(numbers[portion.kept].tolist())
-    read_again = examples(found.task, source, portion.file, rows)
-    yield from itertools.compress(read_again, portion.kept[np.isin(numbers, list(rows))])
+    wanted = np.unique(numbers[portion.kept])
+    read_again = examples(found.task, source, portion.file, set(wanted.tolist()))
+    yield from itertools.compress(read_again, portion.kept[np.isin(numbers, wanted)])
     _check_unchanged(found.task, source)
 
 
@@ -166,7 +150,7 @@ def _numbers(found: Iterable[Example]) -> NDArray[np.int64]:
 
 
 def _check_unchanged(task: Task, source: Source) -> None:
-    if source.files and _source(source.files).digest != source.digest:
+    if source.files and digest_of(source.files) != source.digest:
         raise TaskError(Problem(f"task {task.name!r}", "its files changed while they were read", "run it again"))
 
 
@@ -191,7 +175,7 @@ def load(
     set; with "validation" the validation set serves as both.
     """
     task = resolved(task, source)
-    read_once = {split: read(task, source, split) for split in source.files or SPLITS}
+    read_once = {split: read(task, source, split) for split in source.splits}
     numbers = {split: _numbers(examples) for split, examples in read_once.items()}
     parts = portions(numbers, len(task.labels), limit_train, limit_validation)
     train, validation = (list(itertools.compress(read_once[part.file], part.kept)) for part in parts)
@@ -215,65 +199,20 @@ def split_holdout(
     return list(itertools.compress(examples, ~held)), list(itertools.compress(examples, held))
 
 
-def _rows(task: Task, source: Source, split: str) -> Iterable[tuple[str, Any]]:
+def rows_in(task: Task, path: Path) -> Iterator[tuple[str, Any]]:
+    """(place, row or problem) of a task's file."""
+    found = readers.rows(path, task.release.columns, task.release.ragged)
+    placed = ((readers.place(path, line), row) for line, row in found)
+    return together(placed, task.release.together) if task.release.together else placed
+
+
+def rows(task: Task, source: Source, split: str) -> Iterable[tuple[str, Any]]:
     """(place, row or problem) from wherever the source points."""
+    if source.gathered:
+        return source.gathered.rows(source.files, split)
     if source.files:
-        path = source.files[split]
-        return ((readers.place(path, line), row) for line, row in readers.rows(path))
+        return rows_in(task, source.files[split])
     if task.generate:
         made = task.generate()[split]
         return ((f"task {task.name!r}, {split} row {i}", row) for i, row in enumerate(made, 1))
     return hub_rows(task, split)
-
-
-def _source(found: Mapping[str, Path]) -> Source:
-    """The source of files: its digest is that of their content."""
-    try:
-        parts = "".join(f"{split} {content.digest(found[split])}\n" for split in SPLITS if split in found)
-    except OSError as error:
-        raise TaskError(Problem(str(error.filename), f"cannot be read: {error.strerror}")) from error
-    return Source(f"sha256:{hashlib.sha256(parts.encode('ascii')).hexdigest()}", dict(found))
-
-
-def _levels(directory: Path, name: str) -> Iterator[list[Path]]:
-    """The folders that may hold a task: the one in the directory, then those one level down."""
-    yield [directory / name]
-    yield [child / name for child in sorted(directory.iterdir()) if child.is_dir() and not child.name.startswith(".")]
-
-
-def _bytes(splits: Mapping[str, Path]) -> int:
-    return sum(path.stat().st_size for path in splits.values())
-
-
-def _splits_in(task: Task, folder: Path) -> dict[str, Path]:
-    """The two splits in a folder, or nothing; raises TaskError where only one is there."""
-    candidates = {split: [folder / (split + ending) for ending in readers.KINDS] for split in SPLITS}
-    found = {split: next((p for p in paths if p.is_file()), None) for split, paths in candidates.items()}
-    absent = [split for split, path in found.items() if path is None]
-    if len(absent) == 1:
-        there = ", ".join(sorted(path.name for path in folder.iterdir()))
-        message = f"the {absent[0]} split is missing; the folder holds: {there}"
-        raise TaskError(Problem(str(folder), message, f"needed: {layout(task)}"))
-    return {split: path for split, path in found.items() if path is not None}
-
-
-def _checked(task: Task, files: Mapping[str, Path]) -> dict[str, Path]:
-    """A user's own files, where they exist and can be read."""
-    place = f"task {task.name!r}"
-    problems = [Problem(place, "has no train file")] if "train" not in files else []
-    for split, path in files.items():
-        if split not in SPLITS:
-            problems.append(Problem(place, f"there is no split called {split!r}", f"splits: {', '.join(SPLITS)}"))
-        elif problem := file_problem(f"{place}, {split}", path):
-            problems.append(problem)
-    raise_all(TaskError, problems)
-    return dict(files)
-
-
-def file_problem(place: str, path: Path) -> Problem | None:
-    """What keeps a data file from being read, if anything."""
-    if not path.is_file():
-        return Problem(place, f"the file does not exist: {path}")
-    if readers.kind(path) is None:
-        return Problem(place, f"files of this kind are not read: {path}", f"kinds: {', '.join(readers.KINDS)}")
-    return None

@@ -2,7 +2,7 @@
 
     [task.tickets]
     train  = "tickets.csv"       # validation = "...": optional, a fifth of train stands in for it
-    format = "single"            # or "pair" (first, second, perhaps cut), "choice" (context, choices, perhaps question)
+    format = "single"            # or another of own_layouts.LAYOUTS, each with keys of its own
     text   = "body"
     label  = "queue"             # labels = [...]: optional, else sorted from the train file; range = [0, 5]: regression
 
@@ -21,17 +21,17 @@ from typing import Any
 from layover.errors import Problem, TaskError, did_you_mean, raise_all
 from layover.metrics import METRICS, fitting
 from layover.tasks import TASKS, readers
-from layover.tasks.fields import FieldError, label_text, value_at
-from layover.tasks.formats import Choice, Pair, Single
-from layover.tasks.load import file_problem, in_order, shortened
-from layover.tasks.task import Format, Task
+from layover.tasks.fields import FieldError, label_text
+from layover.tasks.load import file_problem, in_order, rows_in, shortened
+from layover.tasks.own_layouts import LAYOUTS, Key, Layout, Prepare, Table
+from layover.tasks.release import Release
+from layover.tasks.task import Task
 
-NEEDED = {"single": ("text",), "pair": ("first", "second"), "choice": ("context", "choices")}
-OPTIONAL = {"single": (), "pair": ("cut",), "choice": ("question",)}
-COMMON = ("train", "validation", "format", "label", "labels", "range", "metrics", "spellings")
-CUTS = ("longest", "first")
-MAX_CLASSES = 1_000  # more distinct labels than this are texts or numbers in the wrong column
-Table = Mapping[str, Any]
+ALWAYS = ("train", "validation", "format", "metrics")
+WITH_LABEL = ("label", "labels", "range", "spellings")
+DEFAULT_METRIC = {"value": "spearman", "labels": "micro_f1", "answers": "f1a_em", "text": "token_f1"}
+RIGHT_IS_LAST = ({"0", "1"}, {"false", "true"}, {"no", "yes"})  # of which it is known, once they are sorted
+MAX_CLASSES = 1_500  # more distinct labels than this are texts or numbers in the wrong column; CCG has 1,363
 
 
 def own_task(name: str, table: Table, place: str = "", base: Path = Path()) -> Task:
@@ -64,30 +64,23 @@ def own_files(table: Table, base: Path = Path()) -> dict[str, Path]:
 
 def from_declaration(name: str, declared: Table) -> Task:
     """The task that `declaration` describes: equal to the one that `own_task` gave."""
-    bounds = declared["range"]
+    layout = LAYOUTS[declared["format"]]
+    bounds = declared.get("range")
+    used = {key: declared[key] for key in ("format", *layout.own_keys(), "label") if key in declared}
     return Task(
         name=name,
         version=1,
-        format=_format(declared),
+        format=layout.build(declared),
         metrics=tuple(declared["metrics"]),
-        labels=tuple(declared["labels"]),
-        label=declared["label"],
-        spellings=dict(declared["spellings"]),
+        labels=layout.labels or tuple(declared.get("labels", ())),
+        label=declared.get("label", "label"),
+        spellings=dict(declared.get("spellings", {})),
         bounds=None if bounds is None else (float(bounds[0]), float(bounds[1])),
+        prepare=Prepare(used) if layout.lists or layout.shape else None,
+        release=Release(together=tuple(declared.get("group") or ())),
         about="A task of the study file.",
         source="the user's own file",
     )
-
-
-def _format(declared: Table) -> Format:
-    output = "classes" if declared["range"] is None else "value"
-    match declared["format"]:
-        case "single":
-            return Single(declared["text"], output)
-        case "pair":
-            return Pair(declared["first"], declared["second"], output, declared["cut"])
-        case _:
-            return Choice(declared["context"], tuple(declared["choices"]), declared["question"])
 
 
 @dataclass
@@ -102,16 +95,22 @@ class _Check:
     def run(self) -> dict[str, Any]:
         """The declaration; it is complete where there are no problems."""
         self._paths()
-        declared: dict[str, Any] = {"format": self._one_of("format", tuple(NEEDED), None)}
-        self._known_keys(declared["format"])
-        if declared["format"] is not None:
-            declared |= self._fields(declared["format"])
-        declared["label"] = self._text("label", "label")
-        declared["range"] = self._range(declared["format"])
-        declared["spellings"] = self._spellings(declared["range"])
-        declared["labels"] = self._labels(declared)
-        declared["metrics"] = self._metrics(declared)
-        self._spelt_labels(declared)
+        kind = self._one_of("format", tuple(LAYOUTS), None)
+        self._known_keys(kind)
+        metrics = self._metric_names()
+        if kind is None:
+            return {}
+        layout, n_problems = LAYOUTS[kind], len(self.problems)
+        declared: dict[str, Any] = {"format": kind, **{key.name: self._value(key) for key in layout.keys}}
+        self._either(layout, declared)
+        can_be_read = not layout.shape or len(self.problems) == n_problems
+        if layout.label is not None:
+            declared["label"] = self._text("label", "label")
+            declared["range"] = self._range(kind, layout)
+            declared["spellings"] = self._spellings(declared["range"])
+            declared["labels"] = self._labels(declared, layout, can_be_read)
+            self._spelt_labels(declared, layout)
+        declared["metrics"] = self._suiting(metrics, declared, layout)
         return declared
 
     def add(self, key: str, message: str, hint: str = "") -> None:
@@ -119,8 +118,9 @@ class _Check:
         self.problems.append(Problem(f"{self.place}.{key}" if key else self.place, message, hint))
 
     def _known_keys(self, kind: str | None) -> None:
-        kinds = [kind] if kind else list(NEEDED)
-        known = [*COMMON, *(key for k in kinds for key in (*NEEDED[k], *OPTIONAL[k]))]
+        layouts = [LAYOUTS[kind]] if kind else list(LAYOUTS.values())
+        known = [*ALWAYS, *(key for layout in layouts for key in layout.own_keys())]
+        known += WITH_LABEL if any(layout.label for layout in layouts) else ()
         for key in self.table:
             if key not in known:
                 where = f"format {kind!r} has no such key" if kind else "there is no such key"
@@ -150,31 +150,47 @@ class _Check:
             return default
         return value
 
-    def _fields(self, kind: str) -> dict[str, Any]:
-        found: dict[str, Any] = {key: self._text(key, None, needed=True) for key in NEEDED[kind] if key != "choices"}
-        if kind == "pair":
-            found["cut"] = self._one_of("cut", CUTS, "longest")
-        if kind == "choice":
-            found["choices"] = self._choices()
-            found["question"] = self._text("question", None)
-        return found
+    def _value(self, key: Key) -> Any:
+        if key.among:
+            return self._one_of(key.name, key.among, key.default)
+        if key.columns is not None:
+            return self._columns(key, key.columns)
+        return self._text(key.name, key.default, key.needed)
 
-    def _choices(self) -> list[str]:
-        value = self.table.get("choices")
-        hint = 'give the fields of the choices, as in ["a", "b"], or the one field that holds a list of them'
-        if isinstance(value, str) and value.strip():
-            return [value]
-        if not isinstance(value, list) or not value or not all(isinstance(v, str) and v.strip() for v in value):
-            self.add("choices", "is missing" if value is None else f"is {value!r:.60}, not a list of texts", hint)
+    def _columns(self, key: Key, sizes: range) -> list[str] | None:
+        value = self.table.get(key.name)
+        if value is None and not key.needed:
+            return None
+        columns = [value] if isinstance(value, str) else value
+        if not isinstance(columns, list) or not all(isinstance(v, str) and v.strip() for v in columns):
+            self.add(key.name, "is missing" if value is None else f"is {value!r:.60}, not a list of texts", key.hint)
             return []
-        return value
+        if len(columns) not in sizes:
+            self.add(key.name, f"is {value!r:.60}", key.hint)
+            return []
+        return columns
 
-    def _range(self, kind: str | None) -> list[float] | None:
+    def _either(self, layout: Layout, declared: Table) -> None:
+        """Of groups of keys of which there is one, exactly that one, and all of it."""
+        given = [group for group in layout.either if any(key in self.table for key in group)]
+        if layout.either and len(given) != 1:
+            choices = ", or ".join(" and ".join(group) for group in layout.either)
+            self.add("", "has too many keys" if given else "lacks a key", f"give {choices}")
+        elif given:
+            for key in given[0]:
+                if key not in self.table:
+                    self.add(key, "is missing", f"give {' and '.join(given[0])}")
+            sizes = {len(declared[key]) for key in given[0] if declared[key]}
+            if len(sizes) > 1:
+                self.add("", f"{' and '.join(given[0])} do not name equally many columns")
+
+    def _range(self, kind: str, layout: Layout) -> list[float] | None:
         value = self.table.get("range")
         if value is None:
             return None
-        if kind == "choice":
-            self.add("range", "format 'choice' predicts the right choice, not a number")
+        if not layout.number:
+            what = "the right choice" if layout.label == "position" else "labels"
+            self.add("range", f"format {kind!r} predicts {what}, not a number")
         numbers = isinstance(value, list) and len(value) == 2 and all(type(v) in (int, float) for v in value)
         if not numbers or not float("-inf") < value[0] < value[1] < float("inf"):
             self.add("range", f"is {value!r:.60}", "give the lowest and the highest value, as in [0, 5]")
@@ -190,74 +206,76 @@ class _Check:
             self.add("spellings", "a task with a range has numbers, not labels")
         return {str(written): label_text(name) for written, name in value.items()}
 
-    def _labels(self, declared: Table) -> list[str]:
+    def _labels(self, declared: Table, layout: Layout, can_be_read: bool) -> list[str]:
         value = self.table.get("labels")
-        if declared["format"] == "choice" or declared["range"] is not None:
+        if layout.label == "position" or declared["range"] is not None:
             if value is not None:
                 self.add("labels", "only a task that predicts classes has labels", "take the line out")
             return []
         if value is None:
-            return self._inferred(declared)
+            return self._inferred(declared, layout) if can_be_read else []
         if not isinstance(value, list) or not all(isinstance(v, str | int) for v in value):
             self.add("labels", f"is {value!r:.60}, not a list of texts")
             return []
         names = [label_text(v) for v in value]
         if len(names) < 2 or len(set(names)) < len(names) or "" in names:
             self.add("labels", f"is {value!r:.60}", "give two or more labels, each once")
+        if layout.right_last and len(names) > 2:
+            self.add("labels", f"is {value!r:.60}", "give two: that of a wrong answer, then that of a right one")
         return names
 
-    def _inferred(self, declared: Table) -> list[str]:
+    def _inferred(self, declared: Table, layout: Layout) -> list[str]:
         """The labels in the train file, sorted: as numbers where all are."""
         path = self.base / str(self.table.get("train"))
         if file_problem("", path):
             return []  # said already
+        task = from_declaration("", {**declared, "labels": (), "metrics": ()})
         found: set[str] = set()
         problems: list[Problem] = []
-        for line, row in readers.rows(path):
-            name = row if isinstance(row, Problem) else self._label_of(row, declared, readers.place(path, line))
-            if isinstance(name, Problem):
-                problems.append(name)
+        for place, row in rows_in(task, path):
+            try:
+                found.update([] if isinstance(row, Problem) else task.written_labels(row))
+            except FieldError as error:
+                problems.append(Problem(place, str(error), error.hint))
             else:
-                found.add(name)
+                problems += [row] if isinstance(row, Problem) else []
         self.problems += shortened(problems)
+        seen = ", ".join(in_order(found)[:5])
         if not 2 <= len(found) <= MAX_CLASSES and not problems:
-            seen = ", ".join(sorted(found)[:5])
-            hint = "name another column, or give range = [low, high] if the labels are numbers to predict"
+            numbers = ", or give range = [low, high] if the labels are numbers to predict" if layout.number else ""
+            hint = f"name another column{numbers}"
             self.add("label", f"column {declared['label']!r} holds {len(found):,} different labels: {seen}", hint)
+        elif layout.right_last and found not in RIGHT_IS_LAST and not problems:
+            hint = "give labels = [that of a wrong answer, that of a right one]"
+            self.add("label", f"which label is that of a right answer is not plain: {seen}", hint)
         return in_order(found)
 
-    def _label_of(self, row: Any, declared: Table, place: str) -> str | Problem:
-        try:
-            raw = value_at(row, declared["label"])
-        except FieldError as error:
-            return Problem(place, str(error), error.hint)
-        written = label_text(raw)
-        if not written or not isinstance(raw, str | int | float):
-            return Problem(place, f"field {declared['label']!r} holds {raw!r:.60}, which cannot be a label")
-        return declared["spellings"].get(written, written)
-
-    def _metrics(self, declared: Table) -> list[str]:
-        output = "choice" if declared["format"] == "choice" else "value" if declared["range"] else "classes"
-        suiting = fitting(output, len(declared["labels"]))
-        value = self.table.get("metrics")
-        if value is None:
-            return ["spearman"] if output == "value" else ["accuracy"]
-        if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
-            self.add("metrics", f"is {value!r:.60}", f"give a list, the primary one first, of: {', '.join(suiting)}")
+    def _metric_names(self) -> list[str]:
+        value = self.table.get("metrics", [])
+        listed = isinstance(value, list) and all(isinstance(v, str) for v in value)
+        if not listed or ("metrics" in self.table and not value):
+            self.add("metrics", f"is {value!r:.60}", f"give a list, the primary one first, of: {', '.join(METRICS)}")
             return []
         if len(set(value)) < len(value):
             self.add("metrics", f"names a metric twice: {', '.join(value)}")
         for name in value:
             if name not in METRICS:
                 self.add("metrics", f"there is no metric called {name!r}", did_you_mean(name, METRICS))
-            elif name not in suiting:
-                self.add("metrics", f"{name!r} does not suit this task", f"metrics that do: {', '.join(suiting)}")
         return value
 
-    def _spelt_labels(self, declared: Table) -> None:
+    def _suiting(self, metrics: list[str], declared: Table, layout: Layout) -> list[str]:
+        """The metrics, or the default one; each has to suit what the task is scored by."""
+        scored = layout.build(declared).scored
+        suiting = fitting(scored, len(declared.get("labels", ())))
+        for name in metrics:
+            if name in METRICS and name not in suiting:
+                self.add("metrics", f"{name!r} does not suit this task", f"metrics that do: {', '.join(suiting)}")
+        return metrics or [DEFAULT_METRIC.get(scored, "accuracy")]
+
+    def _spelt_labels(self, declared: Table, layout: Layout) -> None:
         """Spellings have to lead to a label."""
         names = declared["labels"]
         for written, name in declared["spellings"].items():
-            if name not in names if names else declared["format"] == "choice" and not name.isdecimal():
+            if name not in names if names else layout.label == "position" and not name.isdecimal():
                 hint = did_you_mean(name, names) if names else "the right choice is a number from 0"
                 self.add("spellings", f"{written!r} stands for {name!r}, which is not a label", hint)

@@ -1,8 +1,8 @@
 """Readers: the rows of a data file, one by one, with the line each starts on.
 
 A reader yields a row, or the problem that stands in its place, so that one reading of a file shows
-everything there is to mend. Lines end at a line feed and nowhere else: other line separators of Unicode
-occur inside texts.
+everything there is to mend; `Omitted` stands for a line that is known to be broken in a release. Lines end at a line
+feed and nowhere else: other line separators of Unicode occur inside texts.
 """
 
 from __future__ import annotations
@@ -11,19 +11,30 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from layover.errors import Problem
+from layover.tasks.example import Omitted
 from layover.tasks.fields import MAX_CHARACTERS, Row
-from layover.tasks.task import Task
+from layover.tasks.release import Columns
+
+if TYPE_CHECKING:
+    from layover.tasks.task import Task
 
 SPLITS = ("train", "validation")
+STEMS = {  # what releases call the file of a split; the first that is there is read
+    "train": ("train", "training", "tr"),
+    "validation": ("validation", "dev", "val", "valid", "development", "va"),
+    "test": ("test", "te"),
+}
 
-Rows = Iterator[tuple[int, Row | Problem]]
+Rows = Iterator[tuple[int, Row | Problem | Omitted]]
 """(line, row), or (line, what is wrong with it)."""
 Lines = Iterator[tuple[int, str | Problem]]
+Cells = Iterator[tuple[int, list[str] | Problem]]
 
 
 def kind(path: Path) -> str | None:
@@ -35,7 +46,19 @@ def kind(path: Path) -> str | None:
 def layout(task: Task) -> str:
     """The files that a data directory needs for a task, in words."""
     endings = ",".join(ending.lstrip(".") for ending in KINDS)
-    return f"DIR/{task.name}/{{{','.join(SPLITS)}}}.{{{endings}}} (fields {task.fields()})"
+    plain = f"DIR/{task.name}/{{{','.join(SPLITS)}}}.{{{endings}}} (fields {task.fields()})"
+    folder, gathered = task.release.folder or task.name, task.release.gathered
+    if gathered:
+        return f"{plain} or DIR/{folder}/{gathered.needs}"
+    if folder == task.name or not all(task.release.files):
+        return plain
+    return f"{plain} or DIR/{folder}/{{{','.join(task.release.files)}}} of these kinds"
+
+
+def file_of(folder: Path, stems: Iterable[str]) -> Path | None:
+    """The first file in a folder that has one of these names and a kind that is read."""
+    paths = (folder / (stem + ending) for stem in stems for ending in KINDS)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def place(path: Path, line: int) -> str:
@@ -43,17 +66,20 @@ def place(path: Path, line: int) -> str:
     return f"{path}, {'row' if kind(path) == '.parquet' else 'line'} {line}"
 
 
-def rows(path: Path) -> Rows:
-    """The rows of a data file; one problem where there are none."""
+def rows(path: Path, columns: Columns = (), ragged: bool = False) -> Rows:
+    """The rows of a data file; one problem where there are none.
+
+    `columns` and `ragged` are a release's (see `Release`) and concern tables alone.
+    """
     found = False
-    for line, row in KINDS[kind(path) or ".jsonl"](path):
+    for line, row in KINDS[kind(path) or ".jsonl"](path, _Table(path, columns, ragged)):
         found = True
         yield line, row
     if not found:
         yield 1, Problem(place(path, 1), "the file holds no rows")
 
 
-def _lines(path: Path) -> Lines:
+def lines(path: Path) -> Lines:
     """The lines of a text file, unpacked where its name ends in .gz."""
     number = 0
     try:
@@ -76,9 +102,9 @@ def _decoded(path: Path, number: int, raw: bytes) -> str | Problem:
         return Problem(place(path, number), message, "save the file as UTF-8")
 
 
-def _jsonl(path: Path) -> Rows:
+def _jsonl(path: Path, _: _Table) -> Rows:
     """JSON Lines: one object per line; blank lines are no rows."""
-    for number, text in _lines(path):
+    for number, text in lines(path):
         if isinstance(text, Problem):
             yield number, text
         elif text.strip():
@@ -86,7 +112,7 @@ def _jsonl(path: Path) -> Rows:
 
 
 def _json_row(path: Path, number: int, text: str) -> Row | Problem:
-    hint = "a .jsonl file holds one JSON object per line"
+    hint = f"a {(kind(path) or '.jsonl').removesuffix('.gz')} file holds one JSON object per line"
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -97,29 +123,29 @@ def _json_row(path: Path, number: int, text: str) -> Row | Problem:
     return row
 
 
-def _tsv(path: Path) -> Rows:
+def _tsv(path: Path, table: _Table) -> Rows:
     """Tab-separated values without quoting, since the texts of GLUE's releases hold bare quotes."""
 
-    def cells() -> Iterator[tuple[int, list[str] | Problem]]:
-        for number, text in _lines(path):
+    def cells() -> Cells:
+        for number, text in lines(path):
             if isinstance(text, Problem):
                 yield number, text
             elif text.strip("\r\n"):
                 yield number, text.rstrip("\r\n").split("\t")
 
-    return _table(path, cells())
+    return table.rows(cells())
 
 
-def _csv(path: Path) -> Rows:
+def _csv(path: Path, table: _Table) -> Rows:
     """Comma-separated values with standard quoting; a quoted cell may hold line feeds."""
-    return _table(path, _csv_cells(path))
+    return table.rows(_csv_cells(path))
 
 
-def _csv_cells(path: Path) -> Iterator[tuple[int, list[str] | Problem]]:
+def _csv_cells(path: Path) -> Cells:
     wrong: list[tuple[int, Problem]] = []
 
     def feed() -> Iterator[str]:
-        for number, text in _lines(path):
+        for number, text in lines(path):
             if isinstance(text, Problem):
                 wrong.append((number, text))
             yield "\n" if isinstance(text, Problem) else text
@@ -142,25 +168,49 @@ def _csv_cells(path: Path) -> Iterator[tuple[int, list[str] | Problem]]:
         wrong.clear()
 
 
-def _table(path: Path, lines: Iterator[tuple[int, list[str] | Problem]]) -> Rows:
-    """Rows from cells, named by the first line."""
+@dataclass
+class _Table:
+    """Rows from cells, named by the first line, or by the columns that a release without a header has."""
+
+    path: Path
+    columns: Columns
+    ragged: bool
     header: list[str] | None = None
-    for number, cells in lines:
-        if isinstance(cells, Problem):
-            yield number, cells
-        elif header is None:
-            header = [name.strip() for name in cells]
-            twice = sorted({name for name in header if header.count(name) > 1})
-            if twice:
-                yield number, Problem(place(path, number), f"the header names {', '.join(map(repr, twice))} twice")
-        elif len(cells) != len(header):
-            message = f"has {len(cells)} cells, but the header has {len(header)}: {', '.join(header)}"
-            yield number, Problem(place(path, number), message, "the first line is read as the names of the columns")
-        else:
-            yield number, dict(zip(header, cells, strict=True))
+
+    def rows(self, lines: Cells) -> Rows:
+        """The rows; the first line is none where it holds the names."""
+        first = True
+        for number, cells in lines:
+            if isinstance(cells, Problem):
+                yield number, cells
+                continue
+            if first and self._is_header(cells):
+                self.header = [name.strip() for name in cells]
+                twice = sorted({name for name in self.header if self.header.count(name) > 1})
+                if twice:
+                    message = f"the header names {', '.join(map(repr, twice))} twice"
+                    yield number, Problem(place(self.path, number), message)
+            else:
+                yield number, self._row(number, cells)
+            first = False
+
+    def _is_header(self, cells: list[str]) -> bool:
+        known = {name for columns in self.columns for name in columns}
+        return not known or len(known & {cell.strip() for cell in cells}) >= 2
+
+    def _row(self, number: int, cells: list[str]) -> Row | Problem | Omitted:
+        names = [tuple(self.header)] if self.header else list(self.columns)
+        if fitting := next((columns for columns in names if len(columns) == len(cells)), None):
+            return dict(zip(fitting, cells, strict=True))
+        wanted = " or ".join(f"{len(columns)}: {', '.join(columns)}" for columns in names)
+        message = f"has {len(cells)} cells, but {'the header has' if self.header else 'rows have'} {wanted}"
+        if self.ragged:
+            return Omitted(f"a line of the release that is broken: it {message}")
+        hint = "the first line is read as the names of the columns" if self.header else ""
+        return Problem(place(self.path, number), message, hint)
 
 
-def _parquet(path: Path) -> Rows:
+def _parquet(path: Path, _: _Table) -> Rows:
     """Parquet, in batches."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -179,12 +229,16 @@ def _parquet(path: Path) -> Rows:
         yield number + 1, Problem(place(path, number + 1), message, "copy or fetch the file again")
 
 
-KINDS: dict[str, Callable[[Path], Rows]] = {
+KINDS: dict[str, Callable[[Path, _Table], Rows]] = {
     ".jsonl": _jsonl,
     ".jsonl.gz": _jsonl,
+    ".json": _jsonl,
+    ".json.gz": _jsonl,
     ".csv": _csv,
     ".csv.gz": _csv,
     ".tsv": _tsv,
     ".tsv.gz": _tsv,
+    ".txt": _tsv,
+    ".txt.gz": _tsv,
     ".parquet": _parquet,
 }

@@ -119,9 +119,10 @@ class Tagging:
 class EdgeProbing:
     """A text and any number of targets in it: one or two stretches of words with a set of labels (Tenney et al. 2019).
 
-    `text` has a blank between words, and stretches `[begin, end)` count words of `text.split(" ")`. The head projects
-    tokens, pools each stretch with self-attention, and puts a two-layer network with a sigmoid per label on top, as in
-    Pruksachatkun et al. 2020; all targets of a text are learnt in one pass. The task's label path starts at a target.
+    `text` has a blank between words. The stretches `[begin, end)`, the fields of a target in `names`, count words of
+    `text.split(" ")`. The head projects tokens, pools each stretch with self-attention, and puts a two-layer network
+    with a sigmoid per label on top, as in Pruksachatkun et al. 2020; all targets of a text are learnt in one pass. The
+    task's label path starts at a target.
     A row without targets gives no example.
     """
 
@@ -132,6 +133,7 @@ class EdgeProbing:
     spans: Literal[1, 2]
     text: str = "text"
     targets: str = "targets"
+    names: tuple[str, ...] = ("span1", "span2")
 
     @property
     def reads(self) -> Reads:
@@ -152,7 +154,7 @@ class EdgeProbing:
 
     def paths(self) -> tuple[str, ...]:
         """The fields that are read."""
-        return (self.text, *(f"{self.targets}[].span{n}" for n in range(1, self.spans + 1)))
+        return (self.text, *(f"{self.targets}[].{name}" for name in self.names[: self.spans]))
 
     def _targets(self, row: Row) -> list[Any]:
         targets = value_at(row, self.targets)
@@ -161,7 +163,7 @@ class EdgeProbing:
         return targets
 
     def _target(self, target: Any, marks: Sequence[Mark], task: Task) -> Target:
-        found = tuple(word_span(value_at(target, f"span{n}"), marks, f"span{n}") for n in range(1, self.spans + 1))
+        found = tuple(word_span(value_at(target, name), marks, name) for name in self.names[: self.spans])
         raw = _listed(value_at(target, task.label))
         return Target(tuple(sorted({task.read_label(label) for label in raw})), found)
 

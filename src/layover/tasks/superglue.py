@@ -1,13 +1,16 @@
-"""Tasks of SuperGLUE (Wang et al. 2019, NeurIPS) that are texts or choices.
+"""The tasks of SuperGLUE (Wang et al. 2019, NeurIPS).
 
-A label's place in `labels` is its integer on the Hub.
+A label's place in `labels` is its integer on the Hub; SuperGLUE's folders are found by their own names.
 """
 
 from __future__ import annotations
 
-from layover.tasks.fields import FieldError, Row, text_at, value_at
+import itertools
+
+from layover.tasks.fields import FieldError, Row, list_at, text_at, value_at
 from layover.tasks.formats import Choice, Cloze, Pair, PassageAnswers
-from layover.tasks.spans import Coreference, WordInContext
+from layover.tasks.release import Release
+from layover.tasks.spans import Coreference, WordInContext, whole_number
 from layover.tasks.task import Hub, Task
 
 REPO, REVISION = "aps/super_glue", "3de24cf8022e94f4ee4b9d55a6f539891524d646"
@@ -23,17 +26,45 @@ def spell_out_question(row: Row) -> Row:
 
 
 def each_question(row: Row) -> list[Row]:
-    """The questions about one passage of MultiRC, as the release nests them."""
-    passage = value_at(row, "passage")
-    return [{**question, "text": passage["text"]} for question in value_at(passage, "questions")]
+    """The questions about one passage of MultiRC, as the release nests them; on the Hub every answer is a row."""
+    if "rows" not in row:
+        text = text_at(row, "passage.text")
+        return [{**question, "text": text} for question in list_at(row, "passage.questions")]
+    grouped = itertools.groupby(list_at(row, "rows"), key=lambda answer: value_at(answer, "idx.question"))
+    answered = [list(answers) for _, answers in grouped]
+    return [
+        {
+            "text": answers[0]["paragraph"],
+            "question": answers[0]["question"],
+            "answers": [{"text": answer["answer"], "label": answer["label"]} for answer in answers],
+        }
+        for answers in answered
+    ]
 
 
 def each_query(row: Row) -> list[Row]:
-    """The queries about one passage of ReCoRD, with the names that the passage marks by their places."""
+    """The queries about one passage of ReCoRD, with names and answers as texts; on the Hub a row is one query."""
+    if isinstance(row.get("passage"), str):
+        return [{**row, "text": row["passage"]}]
     text = text_at(row, "passage.text")
-    places = value_at(row, "passage.entities")
-    names = [text[place["start"] : place["end"] + 1] for place in places]  # the release's ends are inclusive
-    return [{**query, "text": text, "entities": names} for query in value_at(row, "qas")]
+    names = [_entity(text, place) for place in list_at(row, "passage.entities")]
+    return [
+        {
+            "query": value_at(query, "query"),
+            "text": text,
+            "entities": names,
+            "answers": value_at(query, "answers[].text"),
+        }
+        for query in list_at(row, "qas")
+    ]
+
+
+def _entity(text: str, place: Row) -> str:
+    """A name in the passage by its place, of which the release's end is inclusive."""
+    begin, end = (whole_number(value_at(place, side), f"passage.entities[].{side}") for side in ("start", "end"))
+    if not 0 <= begin <= end < len(text):
+        raise FieldError("passage.entities", f"has [{begin}, {end}], but the passage has {len(text)} characters")
+    return text[begin : end + 1]
 
 
 cb = Task(
@@ -43,8 +74,10 @@ cb = Task(
     labels=("entailment", "contradiction", "neutral"),
     metrics=("macro_f1", "accuracy"),
     hub=Hub(REPO, "cb", REVISION),
+    release=Release("CB"),
     about="How far is the writer of a text committed to the truth of a clause in it?",
     source="de Marneffe, Simons and Tonhauser 2019 (Sinn und Bedeutung); licence not stated in SuperGLUE",
+    published=(250, 56),
 )
 
 copa = Task(
@@ -53,9 +86,11 @@ copa = Task(
     format=Choice("premise", ("choice1", "choice2"), question="question"),
     metrics=("accuracy",),
     hub=Hub(REPO, "copa", REVISION),
+    release=Release("COPA"),
     prepare=spell_out_question,
     about="Which of two sentences is the cause or the effect of a third?",
     source="Roemmele, Bejan and Gordon 2011 (AAAI Spring Symposium); licence not stated in SuperGLUE",
+    published=(400, 100),
 )
 
 boolq = Task(
@@ -67,8 +102,10 @@ boolq = Task(
     spellings={"False": "false", "True": "true"},
     metrics=("accuracy_f1", "accuracy", "f1"),
     hub=Hub(REPO, "boolq", REVISION),
+    release=Release("BoolQ"),
     about="Does a paragraph of Wikipedia answer a question with yes or no?",
     source="Clark et al. 2019 (NAACL); CC BY-SA 3.0",
+    published=(9_427, 3_270),
 )
 
 rte = Task(
@@ -78,8 +115,10 @@ rte = Task(
     labels=("entailment", "not_entailment"),
     metrics=("accuracy",),
     hub=Hub(REPO, "rte", REVISION),
+    release=Release("RTE"),
     about="Does the first text entail the second?",
     source="RTE1, 2, 3 and 5: Dagan et al. 2005 to Bentivogli et al. 2009; licence not stated",
+    published=(2_490, 277),
 )
 
 multirc = Task(
@@ -90,20 +129,26 @@ multirc = Task(
     label="answers[].label",
     spellings={"False": "false", "True": "true"},
     metrics=("f1a_em", "f1a", "group_em"),
+    hub=Hub(REPO, "multirc", REVISION, together="idx.paragraph"),
     prepare=each_question,
+    release=Release("MultiRC", fields=("passage.text", "passage.questions")),
     about="Which of several answers to a question about a paragraph are right?",
     source="Khashabi et al. 2018 (NAACL); licence not stated in SuperGLUE",
+    published=(5_131, 953),
 )
 
 record = Task(
     name="record",
     version=1,
-    format=Cloze("text", "query", "entities", "answers[].text"),
+    format=Cloze("text", "query", "entities", "answers"),
     labels=("false", "true"),
     metrics=("token_f1_em", "token_f1", "exact_match"),
+    hub=Hub(REPO, "record", REVISION),
     prepare=each_query,
+    release=Release("ReCoRD", fields=("passage.text", "passage.entities", "qas")),
     about="Which of the names in a news article fills the gap in a sentence about it?",
     source="Zhang et al. 2018 (arXiv 1810.12885); licence not stated in SuperGLUE",
+    published=(100_730, 10_000),
 )
 
 wic = Task(
@@ -114,8 +159,10 @@ wic = Task(
     spellings={"False": "false", "True": "true"},
     metrics=("accuracy",),
     hub=Hub(REPO, "wic", REVISION),
+    release=Release("WiC"),
     about="Does a word mean the same in two sentences?",
     source="Pilehvar and Camacho-Collados 2019 (NAACL); licence not stated in SuperGLUE",
+    published=(5_428, 638),
 )
 
 wsc = Task(
@@ -130,6 +177,8 @@ wsc = Task(
     spellings={"False": "false", "True": "true"},
     metrics=("accuracy",),
     hub=Hub(REPO, "wsc", REVISION),
+    release=Release("WSC"),
     about="Does a pronoun mean a noun phrase earlier in the text?",
     source="Levesque, Davis and Morgenstern 2012 (KR); licence not stated in SuperGLUE",
+    published=(554, 104),
 )

@@ -152,25 +152,35 @@ def _once(
 def _declaration(task: Task) -> dict[str, Any]:
     """What of a task decides its examples, as JSON."""
     names = ("name", "version", "label", "labels", "labels_in_data", "spellings", "bounds")
+    release = {name: getattr(task.release, name) for name in ("columns", "ragged", "together")}
     return {
         **{name: identity.canonical(getattr(task, name)) for name in names},
         "format": type(task.format).__name__,
         "fields": identity.canonical(task.format),
-        "functions": [_spelt(function) for function in (task.prepare, task.generate) if function],
+        "release": identity.canonical({**release, "hub_together": task.hub.together if task.hub else ""}),
+        "functions": [_spelt(function) for function in _functions(task)],
     }
+
+
+def _functions(task: Task) -> list[Callable[..., Any]]:
+    """The functions of a task's own that decide its examples."""
+    gathered = task.release.gathered
+    others = (gathered.find, gathered.rows) if gathered else ()
+    return [made for made in (task.prepare, task.generate, task.hub and task.hub.load, *others) if made]
 
 
 def _spelt(function: Any) -> str:
     """A function by name, with what is bound to it."""
     if isinstance(function, partial):
-        return f"{_spelt(function.func)}{function.args}{sorted(function.keywords.items())}"
-    return f"{function.__module__}.{function.__qualname__}"
+        bound = (*function.args, *sorted(function.keywords.items()))
+        return f"{_spelt(function.func)}({', '.join(_spelt(one) if callable(one) else repr(one) for one in bound)})"
+    return f"{function.__module__}.{getattr(function, '__qualname__', function)}"  # an object by its repr
 
 
 def _code(task: Task) -> str:
     """A digest of the code that reads and encodes: this package's, and that of the task's own functions."""
-    functions = [getattr(function, "func", function) for function in (task.prepare, task.generate) if function]
-    modules = [encode, tokens, arrays, *(sys.modules.get(part.__module__) for part in (type(task.format), *functions))]
+    made = [type(task.format), *(getattr(function, "func", function) for function in _functions(task))]
+    modules = [encode, tokens, arrays, *(sys.modules.get(one.__module__) for one in made)]
     files = {file for module in modules if (file := getattr(module, "__file__", None))}
     return _digest_of(tuple(sorted(files | set(map(str, Path(tasks.__file__).parent.glob("*.py"))))))
 

@@ -22,7 +22,11 @@ def prepare_process(threads: int) -> None:
     if threads:  # else torch's own choice: OMP_NUM_THREADS, or all cores
         torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # transformers' own progress bars and advice about heads do not belong in a study's output
+    quiet()
+
+
+def quiet() -> None:
+    """Keep transformers' own progress bars and advice about heads out of what layover prints."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

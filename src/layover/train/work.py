@@ -40,6 +40,7 @@ class Result:
     """
 
     network: Network
+    tokenizer: Any
     state: State
     decoded: Decoded
     examples: dict[str, int]
@@ -102,6 +103,7 @@ def train(
     parts = {name: part for name, part in named.items() if part is not None}
     return Result(
         network=loaded.network,
+        tokenizer=loaded.tokenizer,
         state=state,
         decoded=decoded,
         examples={name: 0 if part is None else len(part) for name, part in named.items()},
@@ -126,7 +128,10 @@ def write_predictions(path: Path, task: Task, result: Result) -> None:
 
 
 def write_weights(folder: Path, task: Task, result: Result) -> None:
-    """Write encoder and head as separate files: a head never blocks a transfer."""
+    """Write encoder and head as separate files: a head never blocks a transfer.
+
+    Configuration and tokenizer are with them: whoever takes the weights elsewhere needs nothing else.
+    """
     folder.mkdir()
     for name, module in (("encoder", result.network.encoder), ("head", result.network.head)):
         tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in module.state_dict().items()}
@@ -139,6 +144,9 @@ def write_weights(folder: Path, task: Task, result: Result) -> None:
         "bounds": task.bounds,
     }
     write_json(folder / "head.json", head)
+    encoder: Any = result.network.encoder
+    encoder.config.save_pretrained(folder)
+    result.tokenizer.save_pretrained(folder)
 
 
 def _n_classes(task: Task, *encoded: Encoded) -> int:

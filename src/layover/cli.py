@@ -298,7 +298,7 @@ def query(
 
 @store_app.command("ls")
 def store_ls(store: StoreOption = None, as_json: JsonOpt = False) -> None:
-    """The finished steps of a store."""
+    """The finished steps of a store, and the data sets that it keeps encoded."""
     from layover.store import Store
     from layover.upkeep import listing
 
@@ -312,7 +312,7 @@ def store_ls(store: StoreOption = None, as_json: JsonOpt = False) -> None:
 
 @store_app.command("verify")
 def store_verify(store: StoreOption = None) -> None:
-    """Read every file of every finished step and check that its key is right; exit code 1 where something is wrong."""
+    """Read every file of every step and data set and check their keys; exit code 1 where something is wrong."""
     from layover.store import Store
     from layover.upkeep import verify
 
@@ -343,7 +343,7 @@ def store_export(
 
 @store_app.command("gc")
 def store_gc(store: StoreOption = None, dry_run: Annotated[bool, typer.Option("--dry-run")] = False) -> None:
-    """Drop weights that no recorded study still starts from, and what dead attempts left behind. Scores stay."""
+    """Drop weights that no recorded study still starts from, what dead attempts left, and encoded data. Scores stay."""
     from layover.store import Store
     from layover.upkeep import collect_garbage
 

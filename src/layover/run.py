@@ -8,7 +8,7 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,8 +22,9 @@ from layover.metrics import get_metric
 from layover.step import Choose, Places, Recipe, Step, TaskRef, Train, key_of
 from layover.store import NO_ROOM, Store
 from layover.tasks import TASKS, Task
-from layover.tasks.load import TaskData, load, locate
+from layover.tasks.load import locate
 from layover.tasks.own import from_declaration
+from layover.train.cache import Located, located
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ def task_of(ref: TaskRef) -> Task:
     return task
 
 
-def data_of(ref: TaskRef, places: Places, selects: bool = True) -> TaskData:
-    """The examples that a step uses; raises TaskError where the data found is not the data planned.
+def data_of(ref: TaskRef, store: Store, places: Places, selects: bool = True) -> Located:
+    """A step's data, every row of it checked; raises TaskError where the data found is not the data planned.
 
     A recipe that never looks at a selection set (`selects` false) trains on all rows.
     """
@@ -89,15 +90,15 @@ def data_of(ref: TaskRef, places: Places, selects: bool = True) -> TaskData:
     if source.digest != ref.data:
         message = f"the data found here ({source.digest[:19]}) is not the data planned ({ref.data[:19]})"
         raise TaskError(Problem(ref.name, message, "name the right directory with --data"))
-    data = load(
+    return located(
+        store,
         task,
         source,
         limit_train=ref.limit_train,
         limit_validation=ref.limit_validation,
-        selection=ref.selection if selects else "validation",
+        selection=ref.selection if selects else None,
         holdout=ref.holdout,
     )
-    return data if selects else replace(data, selection=())
 
 
 def _choose(step: Choose, store: Store, places: Places, attempt: Path, keep: bool, report: Callable[..., None]) -> None:
@@ -122,7 +123,7 @@ def _train(step: Train, store: Store, places: Places, attempt: Path, keep: bool,
 
     started, cpu = time.monotonic(), time.process_time()
     recipe = recipe_of(step, store)
-    data = data_of(step.task, places, recipe.selects)
+    data = data_of(step.task, store, places, recipe.selects)
     task = data.task
     start = store.weights(step.start) if step.start else None
     if step.start and start is None:
@@ -139,13 +140,12 @@ def _train(step: Train, store: Store, places: Places, attempt: Path, keep: bool,
         work.write_weights(attempt / "weights", task, result)
         # where a finished step was redone, these are published alone: what they score goes with them
         write_jsonl(attempt / "weights" / "observations.jsonl", scores)
-    counts = {"train": len(data.train), "selection": len(data.selection), "validation": len(data.validation)}
     facts = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started, 3),
         "cpu_seconds": round(time.process_time() - cpu, 3),
-        "examples": counts,
-        "available": {"train": data.n_train_total, "validation": data.n_validation_total},
+        "examples": result.examples,
+        "available": {"train": data.train.n_total, "validation": data.validation.n_total},
         "truncated": result.truncated,
         "lost": result.lost,
         "max_length": result.max_length,

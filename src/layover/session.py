@@ -78,7 +78,7 @@ class Session:
         refs = {step.task.name: step.task for step in steps if isinstance(step, Train)}
         for ref in refs.values():
             try:
-                data_of(ref, self.plan.places)
+                data_of(ref, self.store, self.plan.places)
             except UserError as error:
                 kind, problems = type(error), [*problems, *error.problems]
         raise_all(kind, problems)

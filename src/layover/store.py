@@ -7,9 +7,11 @@
     work/<key>.resume/                the last checkpoint of a step that is not finished
     claims/<key>.json                 who works on a step, with a lease; advisory, nothing to unlock
     studies/<name>.json               the cells of the studies run here: which step answers which question
+    encoded/<key>/                    a data set as it was read, or encoded for a tokenizer: see `layover.train.cache`
 
-Anything here can be looked at with ls and cat, and repaired with rm: a lost claim or checkpoint costs work, never a
-wrong result. JSON, JSON Lines, Parquet and safetensors only; no pickle is read or written.
+Anything here can be looked at with ls and cat, and repaired with rm: a lost claim, checkpoint or encoded data set costs
+work, never a wrong result. JSON, JSON Lines, Parquet, safetensors, and for data sets NumPy's and Arrow's own files; no
+pickle is read or written.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ from layover.step import Step, from_json, key_of, to_json
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 PROBE_BYTES = 1 << 20
-FOLDERS = ("steps", "work", "claims", "studies")
+ENCODED = "encoded"  # the kind that keys of data sets are made with
+FOLDERS = ("steps", "work", "claims", "studies", ENCODED)
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,16 @@ class Store:
         errors = sorted((self.root / "work").glob(f"{key}.*/error.txt"), key=lambda path: path.stat().st_mtime)
         lines = errors[-1].read_text(encoding="utf-8").strip().splitlines() if errors else []
         return lines[-1] if lines else ""
+
+    # data sets
+
+    def encoded(self, key: str) -> Path:
+        """Where a data set is kept as it was read or encoded; it can be made again."""
+        return self.root / ENCODED / key
+
+    def encoded_keys(self) -> list[str]:
+        """The keys of all data sets that are kept."""
+        return sorted(entry.name for entry in os.scandir(self.root / ENCODED) if not entry.name.startswith("."))
 
     # studies
 

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from layover import identity
+from layover.arrays import MANIFEST, damage
 from layover.claims import alive, read_claim
 from layover.errors import LayoverError, Problem
 from layover.files import read_json, read_jsonl
 from layover.step import Choose, Train, from_json, key_of
-from layover.store import Store
+from layover.store import ENCODED, Store
 
 FILES = ("step.json", "observations.jsonl", "provenance.json")
 FILES_OF = {Train.kind: ("predictions.parquet", "curve.jsonl", "log.txt"), Choose.kind: ("choice.json",)}
 
 
 def listing(store: Store) -> list[dict[str, Any]]:
-    """One row per finished step."""
+    """One row per finished step, and one per data set that is kept encoded."""
     labels = {key: label for study in store.studies().values() for key, label in study["labels"].items()}
     rows = []
     for key in store.finished_keys():
@@ -26,19 +27,43 @@ def listing(store: Store) -> list[dict[str, Any]]:
         size = _size(store.folder(key)) / 1e6
         kept = "kept" if store.weights(key) else ""
         rows.append({"key": key, "kind": kind, "label": labels.get(key, ""), "MB": f"{size:.1f}", "weights": kept})
+    for key in store.encoded_keys():
+        folder = store.encoded(key)
+        kind, label = _described(folder)
+        rows.append({"key": key, "kind": kind, "label": label, "MB": f"{_size(folder) / 1e6:.1f}", "weights": ""})
     return rows
 
 
+def _described(folder: Path) -> tuple[str, str]:
+    """What an encoded data set is, and of which task."""
+    try:
+        made_of = read_json(folder / MANIFEST)["identity"]
+        fields = [made_of["task"]["name"], made_of.get("file"), made_of.get("max_length")]
+        return made_of["kind"], " · ".join(str(field) for field in fields if field)
+    except (OSError, ValueError, KeyError, TypeError):
+        return "damaged", ""
+
+
 def verify(store: Store) -> list[Problem]:
-    """What is wrong in the finished steps: a file that cannot be read, or a key that its step does not have."""
-    return [problem for key in store.finished_keys() for problem in _verify_step(store, key)]
+    """What is wrong: a file that cannot be read or has changed, or a key that its step or data set does not have."""
+    steps = [problem for key in store.finished_keys() for problem in _verify_step(store, key)]
+    return steps + [problem for key in store.encoded_keys() for problem in _verify_encoded(store, key)]
+
+
+def _verify_encoded(store: Store, key: str) -> list[Problem]:
+    folder, hint = store.encoded(key), "it is made again when it is next needed, or by removing the folder"
+    if wrong := damage(folder):
+        return [Problem(str(folder), wrong, hint)]
+    own = identity.key(ENCODED, read_json(folder / MANIFEST)["identity"])
+    return [Problem(str(folder), f"holds the data set {own}", hint)] if own != key else []
 
 
 def collect_garbage(store: Store, dry_run: bool) -> list[tuple[Path, int]]:
-    """Drop weights that no recorded study still needs, and dead attempts; returns what was dropped, with sizes.
+    """Drop weights that no recorded study still needs, dead attempts, and data sets that are kept encoded.
 
-    Weights are needed while a recorded study has an unfinished step that starts from them. Scores, predictions and
-    curves are never dropped: a step whose weights are asked for again is trained again.
+    Returns what was dropped, with sizes. Weights are needed while a recorded study has an unfinished step that starts
+    from them. Scores, predictions and curves are never dropped: a step whose weights are asked for again is trained
+    again. Encoded data sets are made again when they are needed; they stay while anybody is at work in the store.
     """
     needed = {step.start for study in store.studies().values() for step in _unfinished_trains(store, study)}
     dead = [path for key in store.finished_keys() if key not in needed and (path := store.weights(key))]
@@ -47,6 +72,9 @@ def collect_garbage(store: Store, dry_run: bool) -> list[tuple[Path, int]]:
         # the checkpoint of an unfinished step is work that can be gone on with
         if not (claim and alive(claim)) and not (path.name.endswith(".resume") and not store.finished(path.name[:-7])):
             dead.append(path)
+    claims = (read_claim(path) for path in (store.root / "claims").glob("*.json"))
+    if not any(claim and alive(claim) for claim in claims):
+        dead += sorted((store.root / "encoded").iterdir())
     found = [(path, _size(path)) for path in dead]
     if not dry_run:
         for path, _ in found:

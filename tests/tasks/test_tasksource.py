@@ -15,6 +15,7 @@ from layover.metrics import fitting
 from layover.plan import compile_plan
 from layover.run import data_of
 from layover.step import Recipe, Train
+from layover.store import Store
 from layover.study import Study
 from layover.tasks import TASKS
 from layover.tasks.example import Omitted
@@ -311,7 +312,7 @@ def test_a_plan_pins_the_commit_and_a_worker_reads_it(hub: Any, bert: Path, tmp_
     assert isinstance(step, Train)
     assert step.task.name == f"tasksource:glue/rte@{COMMIT}"
     assert "tasksource:glue/rte · s1" in next(iter(plan.labels.values()))
-    data = data_of(step.task, plan.places)
+    data = data_of(step.task, Store.open(tmp_path / "store"), plan.places)
     assert data.task.labels == ("no", "yes")
     assert len(trained(bert, data, tmp_path, Recipe(epochs=1, max_length=32)).decoded.predictions) == 6
 

@@ -17,9 +17,10 @@ from layover.train.encode import Encoded
 def encoded(lengths: list[list[int]]) -> Encoded:
     """Examples with inputs of these lengths; the tokens are numbered from 1."""
     flat = [n for inputs in lengths for n in inputs]
-    offsets = np.concatenate([[0], np.cumsum(flat)]).astype(np.int64)
+    ends = np.cumsum(flat).astype(np.int64)
+    offsets = np.stack([ends - flat, ends], axis=1)
     groups = np.concatenate([[0], np.cumsum([len(inputs) for inputs in lengths])]).astype(np.int64)
-    ids = np.arange(1, offsets[-1] + 1, dtype=np.int32)
+    ids = np.arange(1, ends[-1] + 1, dtype=np.int32)
     types = (ids % 2).astype(np.uint8)
     n = len(lengths)
     each, none = np.arange(n + 1), np.zeros(n, bool)
@@ -55,7 +56,7 @@ def test_a_padded_batch_holds_exactly_its_tokens(lengths: list[list[int]], draw:
     width = max(n for i in some for n in lengths[i])
     for example in some:
         for which in range(data.groups[example], data.groups[example + 1]):
-            row, ids = next(rows), data.ids[data.offsets[which] : data.offsets[which + 1]].tolist()
+            row, ids = next(rows), data.ids[slice(*data.offsets[which])].tolist()
             padding = width - len(ids)
             assert batch.tokens["input_ids"][row].tolist() == ids + [-7] * padding
             assert batch.tokens["attention_mask"][row].tolist() == [1] * len(ids) + [0] * padding

@@ -1,33 +1,31 @@
-"""Load: read and check all of a task's data, and divide it into train, selection and validation.
-
-Subsets are drawn by position alone, from a random order that depends on the number of rows and a name:
-the same rows on every machine, and a smaller subset is part of a larger one.
-"""
+"""Load: read and check all of a task's data, and divide it into train, selection and validation."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import random
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from layover.errors import Problem, TaskError, raise_all
 from layover.tasks import readers
+from layover.tasks.divide import Portion, held_out, limited, portions
 from layover.tasks.example import Example
 from layover.tasks.fields import FieldError
 from layover.tasks.gathered import together
 from layover.tasks.hub import hub_rows
-from layover.tasks.locate import Source, file_problem, locate
+from layover.tasks.locate import Source, digest_of, file_problem, locate
 from layover.tasks.task import Task
 
 __all__ = ["Source", "TaskData", "file_problem", "in_order", "limit", "load", "locate", "read", "resolved", "shortened",
-           "split_holdout"]  # fmt: skip
+           "split_holdout", "survey", "surveyed"]  # fmt: skip
 
 SHOWN_PROBLEMS = 20
-OWN_VALIDATION = 0.2  # share of train that stands in where a user's task has no validation file
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,17 @@ class TaskData:
     validation: tuple[Example, ...]
     n_train_total: int
     n_validation_total: int
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What one reading of all rows found.
+
+    `task` has the labels of its data; `examples` [n, 2] are the row and part of each, by file.
+    """
+
+    task: Task
+    examples: Mapping[str, NDArray[np.int64]]
 
 
 def resolved(task: Task, source: Source) -> Task:
@@ -81,32 +90,68 @@ def in_order(labels: Iterable[str]) -> list[str]:
 
 def read(task: Task, source: Source, split: str) -> list[Example]:
     """All examples of a split; raises one TaskError that lists what is wrong with its rows."""
-    task = resolved(task, source)
-    examples: list[Example] = []
+    return list(examples(resolved(task, source), source, split))
+
+
+def examples(task: Task, source: Source, split: str, wanted: Container[int] | None = None) -> Iterator[Example]:
+    """The examples of a split one by one, those of the rows that are `wanted` alone where that is said.
+
+    Raises, at its end, one TaskError that lists what is wrong with the rows.
+    """
     problems: list[Problem] = []
+    first: Example | None = None
     for index, (place, row) in enumerate(rows(task, source, split)):
+        if wanted is not None and index not in wanted:
+            continue
         if isinstance(row, Problem):
             problems.append(row)
             continue
         try:
             made = task.examples(index, row)
-            if task.output == "choice" and made and examples:
-                _same_number(task, made[0], examples[0])
+            if made:
+                first = first or made[0]
+                _check_number(task, made[0], first)
         except FieldError as error:
             problems.append(Problem(place, str(error), error.hint))
             continue
-        examples += made
+        yield from made
     raise_all(TaskError, shortened(problems))
-    if not examples:
+    if first is None:
         raise TaskError(Problem(f"task {task.name!r}", f"its {split} split has no rows"))
-    return examples
 
 
-def _same_number(task: Task, example: Example, first: Example) -> None:
+def _check_number(task: Task, example: Example, first: Example) -> None:
     """Raise FieldError where an example has another number of choices than the first of its file."""
-    if len(example.inputs) != len(first.inputs):
+    if task.output == "choice" and len(example.inputs) != len(first.inputs):
         message = f"holds {len(example.inputs)} choices, but that of the first row {len(first.inputs)}"
         raise FieldError(task.format.paths()[-1], message, "every row of a task has the same number of choices")
+
+
+def survey(task: Task, source: Source) -> Survey:
+    """Read and check every row; raises TaskError with what is wrong with them, or where the files change meanwhile."""
+    task = resolved(task, source)
+    found = {split: _numbers(examples(task, source, split)) for split in source.splits}
+    _check_unchanged(task, source)
+    return Survey(task, found)
+
+
+def surveyed(found: Survey, source: Source, portion: Portion) -> Iterator[Example]:
+    """The examples of a portion, read again; raises TaskError where the files have changed at the end."""
+    numbers = found.examples[portion.file][:, 0]
+    wanted = np.unique(numbers[portion.kept])
+    read_again = examples(found.task, source, portion.file, set(wanted.tolist()))
+    yield from itertools.compress(read_again, portion.kept[np.isin(numbers, wanted)])
+    _check_unchanged(found.task, source)
+
+
+def _numbers(found: Iterable[Example]) -> NDArray[np.int64]:
+    flat = array("q", (number for example in found for number in (example.row, example.part)))
+    return np.frombuffer(flat, np.int64).reshape(-1, 2)
+
+
+def _check_unchanged(task: Task, source: Source) -> None:
+    if source.files and digest_of(source.files) != source.digest:
+        raise TaskError(Problem(f"task {task.name!r}", "its files changed while they were read", "run it again"))
 
 
 def shortened(problems: Sequence[Problem]) -> list[Problem]:
@@ -130,13 +175,11 @@ def load(
     set; with "validation" the validation set serves as both.
     """
     task = resolved(task, source)
-    train = read(task, source, "train")
-    if "validation" not in source.splits:
-        train, validation = split_holdout(train, OWN_VALIDATION, len(task.labels), "own validation")
-    else:
-        validation = read(task, source, "validation")
-    n_train, n_validation = _n_questions(train), _n_questions(validation)
-    train, validation = limit(train, limit_train), limit(validation, limit_validation)
+    read_once = {split: read(task, source, split) for split in source.splits}
+    numbers = {split: _numbers(examples) for split, examples in read_once.items()}
+    parts = portions(numbers, len(task.labels), limit_train, limit_validation)
+    train, validation = (list(itertools.compress(read_once[part.file], part.kept)) for part in parts)
+    n_train, n_validation = (part.n_total for part in parts)
     if selection == "validation":
         return TaskData(task, tuple(train), tuple(validation), tuple(validation), n_train, n_validation)
     train, selected = split_holdout(train, holdout, len(task.labels))
@@ -144,55 +187,16 @@ def load(
 
 
 def limit(examples: Sequence[Example], n: int | None, salt: str = "limit") -> list[Example]:
-    """The examples of a random subset of `n` questions, in their order; that of 10 is part of that of 20.
-
-    A question is what is asked about a row: most rows ask one thing and are one example.
-    """
-    if n is not None and n < 1:
-        raise TaskError(f"a limit of {n} leaves no examples: give 1 or more")
-    questions = _numbered((example.row, example.part) for example in examples)
-    total = 1 + questions[-1] if questions else 0
-    if n is None or n >= total:
-        return list(examples)
-    kept = set(_order(total, salt)[:n])
-    return [example for example, question in zip(examples, questions, strict=True) if question in kept]
+    """The examples of a random subset of `n` questions, in their order: see `limited`."""
+    return list(itertools.compress(examples, limited(_numbers(examples), n, salt)))
 
 
 def split_holdout(
     examples: Sequence[Example], share: float, n_classes: int = 1, salt: str = "holdout"
 ) -> tuple[list[Example], list[Example]]:
-    """Carve the examples of a random `share` of the rows out: (the rest, the share), both in their order.
-
-    The share has at least one row, and one per class where it can, and never more than half. A row's examples stay
-    together: what is asked about one passage is not learnt from and held out at once.
-    """
-    if not 0 < share < 1:
-        raise ValueError(f"a share is between 0 and 1, not {share}")
-    rows = _numbered(example.row for example in examples)
-    total = 1 + rows[-1] if rows else 0
-    if total < 2:
-        raise TaskError(f"{total} training example cannot be divided: at least 2 are needed to hold one out")
-    size = min(max(int(share * total + 0.5), n_classes, 1), total // 2)
-    held = set(_order(total, salt)[:size])
-    rest = [example for example, row in zip(examples, rows, strict=True) if row not in held]
-    return rest, [example for example, row in zip(examples, rows, strict=True) if row in held]
-
-
-def _numbered(keys: Iterable[object]) -> list[int]:
-    """Each run of equal keys by its number, from 0."""
-    return [number for number, (_, same) in enumerate(itertools.groupby(keys)) for _ in same]
-
-
-def _n_questions(examples: Sequence[Example]) -> int:
-    return 1 + _numbered((example.row, example.part) for example in examples)[-1]
-
-
-def _order(n: int, salt: str) -> list[int]:
-    """A random order of n positions. Python promises to keep what random() yields for a seed, and no more."""
-    seed = int.from_bytes(hashlib.sha256(f"layover:{salt}:{n}".encode()).digest())
-    draw = random.Random(seed)
-    keys = [draw.random() for _ in range(n)]
-    return sorted(range(n), key=keys.__getitem__)
+    """Carve the examples of a random `share` of the rows out: (the rest, the share), both in order: see `held_out`."""
+    held = held_out(_numbers(examples)[:, 0], share, n_classes, salt)
+    return list(itertools.compress(examples, ~held)), list(itertools.compress(examples, held))
 
 
 def rows_in(task: Task, path: Path) -> Iterator[tuple[str, Any]]:

@@ -65,12 +65,16 @@ def locate(task: Task, data: Sequence[Path], files: Mapping[str, Path] | None = 
 
 
 def _source(found: Mapping[str, Path], gathered: Gathered | None = None) -> Source:
-    """The source of files: its digest is that of their content."""
+    return Source(digest_of(found), dict(found), gathered)
+
+
+def digest_of(files: Mapping[str, Path]) -> str:
+    """The digest of data in files: of their content, by name."""
     try:
-        parts = "".join(f"{name} {content.digest(found[name])}\n" for name in sorted(found))
+        parts = "".join(f"{name} {content.digest(files[name])}\n" for name in sorted(files))
     except OSError as error:
         raise TaskError(Problem(str(error.filename), f"cannot be read: {error.strerror}")) from error
-    return Source(f"sha256:{hashlib.sha256(parts.encode('utf-8')).hexdigest()}", dict(found), gathered)
+    return f"sha256:{hashlib.sha256(parts.encode('utf-8')).hexdigest()}"
 
 
 def _levels(directory: Path, task: Task) -> Iterator[list[Path]]:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from layover.train.determinism import derive
-from layover.train.encode import Encoded, ranges
+from layover.train.encode import Encoded, ranges, stretches
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def collate(encoded: Encoded, examples: NDArray[np.int64], tokenizer: Any, devic
     lengths = encoded.input_lengths()[inputs]
     shape = (len(inputs), int(lengths.max()))
     filled = np.arange(shape[1]) < lengths[:, None]
-    flat = ranges(encoded.offsets, inputs)
+    flat = stretches(*encoded.offsets[inputs].T)
     tokens = {
         "input_ids": np.full(shape, tokenizer.pad_token_id, dtype=np.int64),
         "attention_mask": filled.astype(np.int64),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,14 +53,13 @@ def decode(task: Task, encoded: Encoded, raw: Raw, n_classes: int) -> Decoded:
 def _extents(encoded: Encoded, raw: Raw) -> Decoded:
     """The text of each predicted stretch of tokens, widened to whole words, which gold answers consist of."""
     assert encoded.chars is not None
-    assert encoded.texts is not None
-    begins = encoded.offsets[encoded.groups[:-1]]
+    begins = encoded.offsets[encoded.groups[:-1], 0]
     found = []
-    for begin, (first, end), text in zip(begins, raw.predicted.astype(int), encoded.texts, strict=True):
+    for begin, (first, end), text in zip(begins, raw.predicted.astype(int), encoded.texts.to_pylist(), strict=True):
         chars = encoded.chars[begin + first : begin + end]
         chars = chars[chars[:, 1] > chars[:, 0]]
         found.append(whole_words(text, int(chars[0, 0]), int(chars[-1, 1])) if len(chars) else "")
-    predictions = Predictions(encoded.rows, texts(encoded.golds or ()), texts(found), 0, "text", encoded.parts)
+    predictions = Predictions(encoded.rows, _golds(encoded.golds), texts(found), 0, "text", encoded.parts)
     return Decoded(predictions, [row[np.isfinite(row)] for row in raw.scores])
 
 
@@ -81,18 +81,20 @@ def whole_words(text: str, begin: int, end: int) -> str:
 
 def _best_candidates(encoded: Encoded, raw: Raw) -> Decoded:
     """Of the examples of each question, the text of the one that is most probably right."""
-    assert encoded.texts is not None
-    assert encoded.golds is not None
     right = raw.scores[:, -1] - raw.scores[:, 0]
     first = np.flatnonzero(np.diff(encoded.rows, prepend=-1) | np.diff(encoded.parts, prepend=-1))
     bounds = [*first.tolist(), len(encoded)]
     best = [begin + int(right[begin:end].argmax()) for begin, end in itertools.pairwise(bounds)]
     predictions = Predictions(
         rows=encoded.rows[first],
-        gold=texts([encoded.golds[i] for i in first]),
-        predicted=texts([encoded.texts[i] for i in best]),
+        gold=_golds(encoded.golds.take(first)),
+        predicted=texts(encoded.texts.take(best).to_pylist()),
         n_classes=0,
         kind="text",
         parts=encoded.parts[first],
     )
     return Decoded(predictions, [right[begin:end] for begin, end in itertools.pairwise(bounds)])
+
+
+def _golds(golds: Any) -> Array:
+    return texts([tuple(answers) for answers in golds.to_pylist()])

@@ -3,37 +3,48 @@
 Pairs use the tokenizer's own pair form, never a written-out separator. An input that does not fit loses tokens of
 the piece that its format names, and how many examples lost some is counted. Stretches of text become stretches of
 tokens by the tokenizer's own offsets into the text, the only alignment that holds for every family.
+
+Examples are read, tokenized and laid down chunk by chunk, so that memory stays flat; while one chunk is tokenized, in
+a thread of its own and outside Python's lock, the next is read and the last is laid down.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from layover.tasks.example import Example, Input, Mark, Segment
+from layover.arrays import Columns
+from layover.tasks.example import Example, Mark
 from layover.tasks.task import Task
+from layover.train.tokens import fit
 
 CHUNK = 1024  # inputs per tokenizer call: large enough to be fast, small enough to keep memory flat
+CHARACTERS = 1_000_000  # of an input's texts per call, for inputs as long as books
 OUTSIDE = (-1, -1)  # where a token of the question, or a special one, is in the passage
+COUNTS = ("lengths", "inputs", "targets")  # columns of sizes, from which `Encoded` counts positions
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
     """Encoded examples.
 
-    `ids` [tokens] and `types` [tokens] (None where the tokenizer makes none) hold all inputs end to end; input i is at
-    `offsets[i]:offsets[i+1]`; the inputs of example e are `groups[e]:groups[e+1]` (more than one for choices), its
+    `ids` [tokens] and `types` [tokens] (None where the tokenizer makes none) hold inputs end to end; input i is at
+    `offsets[i, 0]:offsets[i, 1]`; the inputs of example e are `groups[e]:groups[e+1]` (more than one for choices), its
     targets `bounds[e]:bounds[e+1]`.
     `labels` are [targets], or [targets, classes] of 0 and 1 for sets of labels; `spans` [targets, marks, 2] the tokens
     of each stretch, begin and end (exclusive) in the example's input; `lost` [targets] whether one was cut off.
     `rows` and `parts` [examples] are positions in the split's file and in its row; `truncated` [examples] says which
     examples were cut. For answers in a passage, `chars` [tokens, 2] is where each token is in it, in characters.
-    `texts` and `golds` are the examples' own, where predictions are texts.
+    `texts` and `golds` are the examples' own, as Arrow arrays, where predictions are texts.
     """
 
     ids: NDArray[np.int32]
@@ -48,15 +59,15 @@ class Encoded:
     parts: NDArray[np.int64]
     truncated: NDArray[np.bool_]
     chars: NDArray[np.int32] | None = None
-    texts: tuple[str, ...] | None = None
-    golds: tuple[tuple[str, ...], ...] | None = None
+    texts: Any = None
+    golds: Any = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def input_lengths(self) -> NDArray[np.int64]:
         """Tokens of each input."""
-        return np.diff(self.offsets)
+        return self.offsets[:, 1] - self.offsets[:, 0]
 
     def longest(self) -> NDArray[np.int64]:
         """Tokens of the longest input of each example."""
@@ -73,14 +84,12 @@ class Encoded:
         return targets[~self.lost[targets]]
 
     def take(self, examples: NDArray[np.int64]) -> Encoded:
-        """Some of the examples, in the order given."""
-        inputs, targets = ranges(self.groups, examples), ranges(self.bounds, examples)
-        tokens = ranges(self.offsets, inputs)
+        """Some of the examples, in the order given. Tokens are shared, not copied: they may be a file's."""
+        inputs = ranges(self.groups, examples)
+        targets = ranges(self.bounds, examples)
         return replace(
             self,
-            ids=self.ids[tokens],
-            types=None if self.types is None else self.types[tokens],
-            offsets=_ends(np.diff(self.offsets)[inputs]),
+            offsets=self.offsets[inputs],
             groups=_ends(np.diff(self.groups)[examples]),
             bounds=_ends(np.diff(self.bounds)[examples]),
             labels=self.labels[targets],
@@ -89,123 +98,147 @@ class Encoded:
             rows=self.rows[examples],
             parts=self.parts[examples],
             truncated=self.truncated[examples],
-            chars=None if self.chars is None else self.chars[tokens],
-            texts=None if self.texts is None else tuple(self.texts[i] for i in examples),
-            golds=None if self.golds is None else tuple(self.golds[i] for i in examples),
+            texts=None if self.texts is None else self.texts.take(examples),
+            golds=None if self.golds is None else self.golds.take(examples),
         )
 
 
-def encode(examples: Sequence[Example], task: Task, tokenizer: Any, max_length: int) -> Encoded:
+def encode(examples: Iterable[Example], task: Task, tokenizer: Any, max_length: int) -> Encoded:
     """Encode examples of a task with a fast transformers tokenizer, no input longer than `max_length` tokens.
 
     What is cut is the format's policy: "text" or "longest" (the tokenizer's truncation), or "first" (the end of the
     first piece of the first segment goes, everything else stays).
     """
-    chunks = [_chunk(chunk, task, tokenizer, max_length) for chunk in _chunks(examples)]
-    kept = task.format.scored == "text"
+    chunks = list(columns(examples, task, tokenizer, max_length))
+    return assembled({name: _joined([chunk[name] for chunk in chunks]) for name in chunks[0]})
+
+
+def columns(examples: Iterable[Example], task: Task, tokenizer: Any, max_length: int) -> Iterator[Columns]:
+    """Examples encoded as columns, chunk by chunk, that `assembled` takes when they stand one after the other.
+
+    There is one chunk at least, an empty one where there are no examples.
+    """
+
+    def tokenized(chunk: list[Example]) -> tuple[list[Example], list[Any], NDArray[np.bool_]]:
+        inputs = [item for example in chunk for item in example.inputs]
+        return chunk, *fit(inputs, task.format.cut, tokenizer, max_length, with_offsets=_marks(task) > 0)
+
+    for chunk, tokens, cut in _ahead(_chunks(examples), tokenized):
+        yield _columns(chunk, tokens, cut, task, "token_type_ids" in tokenizer.model_input_names)
+
+
+def assembled(columns: Columns) -> Encoded:
+    """Encoded examples from their columns, be they in memory or memory-mapped."""
+    ends = _ends(columns["lengths"])
+    others: dict[str, Any] = {name: part for name, part in columns.items() if name not in COUNTS}
     return Encoded(
-        ids=_joined([c.ids for c in chunks], np.int32),
-        types=_joined([c.types for c in chunks], np.uint8) if chunks and chunks[0].types is not None else None,
-        offsets=_ends(np.concatenate([c.lengths for c in chunks]) if chunks else []),
-        groups=_ends([len(example.inputs) for example in examples]),
-        bounds=_ends([len(example.targets) for example in examples]),
-        labels=_labels(examples, task),
-        spans=_joined([c.spans for c in chunks], np.int32, (task.format.reads.marks or _extent(task), 2)),
-        lost=_joined([c.lost for c in chunks], np.bool_),
-        rows=np.array([example.row for example in examples], dtype=np.int64),
-        parts=np.array([example.part for example in examples], dtype=np.int64),
-        truncated=_joined([c.truncated for c in chunks], np.bool_),
-        chars=_joined([c.chars for c in chunks], np.int32, (2,)) if task.output == "extent" else None,
-        texts=tuple(example.text for example in examples) if kept else None,
-        golds=tuple(example.golds for example in examples) if kept else None,
+        **{"types": None, **others},
+        offsets=np.stack([ends[:-1], ends[1:]], axis=1),
+        groups=_ends(columns["inputs"]),
+        bounds=_ends(columns["targets"]),
     )
 
 
 def ranges(bounds: NDArray[np.int64], which: NDArray[np.int64]) -> NDArray[np.int64]:
     """The positions bounds[i] .. bounds[i + 1] - 1 of every i in `which`, end to end."""
-    starts, lengths = bounds[which], bounds[which + 1] - bounds[which]
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths - starts, lengths)
+    return stretches(bounds[which], bounds[which + 1])
 
 
-@dataclass(frozen=True)
-class _Tokens:
-    """One input as tokens; `chars` [tokens, 2] and `segment` [tokens] (-1 for special tokens) where they are needed."""
-
-    ids: list[int]
-    types: list[int] | None
-    chars: NDArray[np.int32]
-    segment: NDArray[np.int8]
+def stretches(begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The positions begins[i] .. ends[i] - 1 of every i, end to end."""
+    lengths = ends - begins
+    stops = np.cumsum(lengths)
+    return np.arange(stops[-1] if len(stops) else 0) - np.repeat(stops - lengths - begins, lengths)
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """What `Encoded` holds, of some examples."""
-
-    ids: NDArray[np.int32]
-    types: NDArray[np.uint8] | None
-    lengths: NDArray[np.int64]
-    chars: NDArray[np.int32]
-    spans: NDArray[np.int32]
-    lost: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
-
-
-def _chunks(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
-    """Examples in order, cut where a chunk has enough inputs."""
-    begin, inputs = 0, 0
-    for end, example in enumerate(examples, 1):
+def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """Examples in order, cut where a chunk has enough inputs or characters."""
+    chunk: list[Example] = []
+    inputs = characters = 0
+    for example in examples:
+        chunk.append(example)
         inputs += len(example.inputs)
-        if inputs >= CHUNK or end == len(examples):
-            yield examples[begin:end]
-            begin, inputs = end, 0
+        characters += sum(len(piece) for item in example.inputs for segment in item for piece in segment or ())
+        if inputs >= CHUNK or characters >= CHARACTERS:
+            yield chunk
+            chunk, inputs, characters = [], 0, 0
+    yield chunk
 
 
-def _chunk(examples: Sequence[Example], task: Task, tokenizer: Any, max_length: int) -> _Chunk:
-    inputs = [item for example in examples for item in example.inputs]
-    with_marks = any(example.targets[0].marks for example in examples)
-    tokens = _tokenize(inputs, tokenizer, with_marks)
-    too_long = np.array([len(one.ids) > max_length for one in tokens], dtype=bool)
-    for position in np.flatnonzero(too_long):
-        excess = len(tokens[position].ids) - max_length
-        tokens[position] = _shorten(inputs[position], task.format.cut, excess, tokenizer, max_length, with_marks)
-    spans, lost = _spans(examples, tokens, too_long, task)
-    groups = _ends([len(example.inputs) for example in examples])
-    return _Chunk(
-        ids=np.array([i for one in tokens for i in one.ids], np.int32),
-        types=None if tokens[0].types is None else np.array([t for one in tokens for t in one.types or ()], np.uint8),
-        lengths=np.array([len(one.ids) for one in tokens], np.int64),
-        chars=np.concatenate([_in_passage(one) for one in tokens])
-        if task.output == "extent"
-        else np.zeros((0, 2), np.int32),
-        spans=spans,
-        lost=lost,
-        truncated=np.logical_or.reduceat(too_long, groups[:-1]),
-    )
+def _ahead(items: Iterable[Item], function: Callable[[Item], Found]) -> Iterator[Found]:
+    """`function` of every item, in order, worked out in a thread while the next item is made and the last one used."""
+    with ThreadPoolExecutor(1) as thread:
+        found: deque[Future[Found]] = deque()
+        for item in items:
+            found.append(thread.submit(function, item))
+            if len(found) > 1:
+                yield found.popleft().result()
+        while found:
+            yield found.popleft().result()
 
 
-def _in_passage(tokens: _Tokens) -> NDArray[np.int32]:
-    return np.where((tokens.segment == 0)[:, None], tokens.chars, OUTSIDE).astype(np.int32)
+def _columns(
+    examples: Sequence[Example], tokens: Sequence[Any], cut: NDArray[np.bool_], task: Task, with_types: bool
+) -> Columns:
+    lengths = np.fromiter(map(len, tokens), np.int32, len(tokens))
+    total, inputs = int(lengths.sum()), [len(example.inputs) for example in examples]
+    found: dict[str, Any] = {
+        "ids": np.fromiter(chain.from_iterable(one.ids for one in tokens), np.int32, total),
+        "lengths": lengths,
+        "inputs": np.array(inputs, np.int32),
+        "targets": np.array([len(example.targets) for example in examples], np.int32),
+        "labels": _labels(examples, task),
+        "rows": np.array([example.row for example in examples], np.int64),
+        "parts": np.array([example.part for example in examples], np.int64),
+        "truncated": np.logical_or.reduceat(cut, _ends(inputs)[:-1]) if examples else cut,
+    }
+    if with_types:
+        found["types"] = np.fromiter(chain.from_iterable(one.type_ids for one in tokens), np.uint8, total)
+    if _marks(task):
+        chars, segment = _places(tokens)
+        found["spans"] = _spans(examples, chars, segment, _ends(lengths), cut).reshape(-1, _marks(task), 2)
+        if task.output == "extent":
+            found["chars"] = np.where((segment == 0)[:, None], chars, OUTSIDE).astype(np.int32)
+    else:
+        found["spans"] = np.zeros((len(found["labels"]), 0, 2), np.int32)
+    found["lost"] = np.any(found["spans"][..., 1] <= found["spans"][..., 0], axis=1)
+    if task.format.scored == "text":
+        found.update(_texts(examples))
+    return found
+
+
+def _marks(task: Task) -> int:
+    """How many stretches each target of a task is about."""
+    return task.format.reads.marks or int(task.output == "extent")
+
+
+def _places(tokens: Sequence[Any]) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
+    """Where each token is in its segment [tokens, 2], and which segment that is [tokens], -1 for special tokens."""
+    chars = np.fromiter(chain.from_iterable(chain.from_iterable(one.offsets for one in tokens)), np.int32)
+    segment = np.fromiter((-1 if s is None else s for one in tokens for s in one.sequence_ids), np.int8)
+    return chars.reshape(-1, 2), segment
 
 
 def _spans(
-    examples: Sequence[Example], tokens: Sequence[_Tokens], cut: NDArray[np.bool_], task: Task
-) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """The tokens of every target's stretches, and which targets have one that was cut off. Marks mean one input."""
-    marks = task.format.reads.marks or _extent(task)
-    if not marks:
-        n_targets = sum(len(example.targets) for example in examples)
-        return np.zeros((n_targets, 0, 2), np.int32), np.zeros(n_targets, bool)
-    found = [
-        locate([mark for target in example.targets for mark in target.marks], one.chars, one.segment, bool(short))
-        for example, one, short in zip(examples, tokens, cut, strict=True)
-    ]
-    spans = np.concatenate(found).reshape(-1, marks, 2)
-    return spans, np.any(spans[..., 1] <= spans[..., 0], axis=1)
+    examples: Sequence[Example],
+    chars: NDArray[np.int32],
+    segment: NDArray[np.int8],
+    ends: NDArray[np.int64],
+    cut: NDArray[np.bool_],
+) -> NDArray[np.int32]:
+    """The tokens [marks, 2] of all stretches of all targets; (0, 0) where one was cut off. Marks mean one input."""
+    found = [np.zeros((0, 2), np.int32)]
+    for example, begin, end, short in zip(examples, ends[:-1], ends[1:], cut, strict=True):
+        marks = [mark for target in example.targets for mark in target.marks]
+        found.append(locate(marks, chars[begin:end], segment[begin:end], bool(short)))
+    return np.concatenate(found)
 
 
-def _extent(task: Task) -> int:
-    return int(task.output == "extent")
+def _texts(examples: Sequence[Example]) -> Columns:
+    import pyarrow as pa
+
+    golds = pa.array([example.golds for example in examples], pa.list_(pa.large_string()))
+    return {"texts": pa.array([example.text for example in examples], pa.large_string()), "golds": golds}
 
 
 def locate(marks: Sequence[Mark], chars: NDArray[np.int32], segment: NDArray[np.int8], cut: bool) -> NDArray[np.int32]:
@@ -240,51 +273,12 @@ def _labels(examples: Sequence[Example], task: Task) -> NDArray[Any]:
 
 
 def _ends(sizes: Any) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(np.asarray(sizes, np.int64))]).astype(np.int64)
+    return np.concatenate([[0], np.cumsum(np.asarray(sizes), dtype=np.int64)])
 
 
-def _joined(arrays: Sequence[Any], dtype: Any, shape: tuple[int, ...] = ()) -> NDArray[Any]:
-    return np.concatenate(arrays).astype(dtype, copy=False) if arrays else np.zeros((0, *shape), dtype)
+def _joined(parts: Sequence[Any]) -> Any:
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    import pyarrow as pa
 
-
-def _join(segment: Segment) -> str:
-    return " ".join(segment)
-
-
-def _tokenize(inputs: Sequence[Input], tokenizer: Any, with_marks: bool, **options: Any) -> list[_Tokens]:
-    """Inputs as tokens, in order. Single texts and pairs may be mixed: choices without a context are single."""
-    found: list[_Tokens] = []
-    for paired, some in itertools.groupby(inputs, key=lambda item: item[1] is not None):
-        same = list(some)
-        firsts = [_join(first) for first, _ in same]
-        seconds = [_join(second) for _, second in same if second is not None]
-        texts = (firsts, seconds) if paired else (firsts,)
-        wanted = {"return_attention_mask": False, "return_offsets_mapping": with_marks, "verbose": False}
-        found += _unpacked(tokenizer(*texts, **wanted, **options), with_marks)
-    return found
-
-
-def _unpacked(encoded: Any, with_marks: bool) -> Iterable[_Tokens]:
-    none = np.zeros((0, 2), np.int32), np.zeros(0, np.int8)
-    types = encoded.get("token_type_ids")
-    for i, ids in enumerate(encoded["input_ids"]):
-        chars, segment = none
-        if with_marks:
-            chars = np.array(encoded["offset_mapping"][i], np.int32).reshape(-1, 2)
-            segment = np.array([-1 if s is None else s for s in encoded.sequence_ids(i)], np.int8)
-        yield _Tokens(ids, types[i] if types is not None else None, chars, segment)
-
-
-def _shorten(item: Input, cut: str, excess: int, tokenizer: Any, max_length: int, with_marks: bool) -> _Tokens:
-    """One input, cut to at most `max_length` tokens."""
-    first, second = item
-    if cut == "first":
-        first = (_drop_tokens(first[0], excess, tokenizer), *first[1:])
-    # the tokenizer's truncation is also the guard where the named piece alone is not long enough to give
-    return _tokenize([(first, second)], tokenizer, with_marks, truncation=True, max_length=max_length)[0]
-
-
-def _drop_tokens(text: str, excess: int, tokenizer: Any) -> str:
-    """`text` without its last `excess` tokens, but with at least its first."""
-    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
-    return text[: offsets[max(1, len(offsets) - excess) - 1][1]] if offsets else text
+    return pa.chunked_array(parts)

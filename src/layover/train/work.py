@@ -18,15 +18,15 @@ from layover.files import write_json
 from layover.metrics import get_metric
 from layover.predictions import Predictions
 from layover.step import Places, Recipe
-from layover.tasks.example import Example
 from layover.tasks.load import TaskData
 from layover.tasks.task import Task
 from layover.train import loop, model
+from layover.train.cache import Located, splits
 from layover.train.checkpoint import State
 from layover.train.collapse import collapse
 from layover.train.decode import Decoded, Raw, decode
 from layover.train.determinism import MICRO_TOKENS, derive, pick_device, prepare_process
-from layover.train.encode import Encoded, encode
+from layover.train.encode import Encoded
 from layover.train.model import Network
 
 
@@ -34,15 +34,16 @@ from layover.train.model import Network
 class Result:
     """What a run ends with: its network, its predictions on the validation set, and what is known about it.
 
-    `truncated` is the share of examples cut per split, `lost` the share of targets whose text was cut off with them,
-    `majority` the share of the commonest label in validation (None where there is no one label), `collapsed` why the
-    run is degenerate, or "".
+    `examples` counts them per split, `truncated` is the share of them that was cut, `lost` the share of targets whose
+    text was cut off with them, `majority` the share of the commonest label in validation (None where there is no one
+    label), `collapsed` why the run is degenerate, or "".
     """
 
     network: Network
     tokenizer: Any
     state: State
     decoded: Decoded
+    examples: dict[str, int]
     truncated: dict[str, float]
     lost: dict[str, float]
     max_length: int
@@ -54,7 +55,7 @@ class Result:
 
 
 def train(
-    data: TaskData,
+    data: Located | TaskData,
     recipe: Recipe,
     seed: int,
     location: str,
@@ -73,14 +74,8 @@ def train(
     loaded = model.load(location, start, data.task, recipe, seed)
 
     task = data.task
-
-    def encoded(examples: tuple[Example, ...]) -> Encoded:
-        return encode(examples, task, loaded.tokenizer, loaded.max_length)
-
-    training, validation = encoded(data.train), encoded(data.validation)
-    selection = None
-    if recipe.selects and data.selection:
-        selection = validation if data.selection is data.validation else encoded(data.selection)
+    found = splits(data, loaded.tokenizer, loaded.max_length)
+    training, selection, validation = found.train, found.selection if recipe.selects else None, found.validation
     n_classes = _n_classes(task, training, validation)
     metric = get_metric(task.primary)
 
@@ -104,14 +99,16 @@ def train(
     )
     state = loop.fit(job)
     decoded = decode(task, validation, loop.predict(job, validation), n_classes)
-    splits = {"train": training, "selection": selection, "validation": validation}
+    named = {"train": training, "selection": selection, "validation": validation}
+    parts = {name: part for name, part in named.items() if part is not None}
     return Result(
         network=loaded.network,
         tokenizer=loaded.tokenizer,
         state=state,
         decoded=decoded,
-        truncated=_shares({name: part.truncated for name, part in splits.items() if part is not None}),
-        lost=_shares({name: part.lost for name, part in splits.items() if part is not None}),
+        examples={name: 0 if part is None else len(part) for name, part in named.items()},
+        truncated=_shares({name: part.truncated for name, part in parts.items()}),
+        lost=_shares({name: part.lost for name, part in parts.items()}),
         max_length=loaded.max_length,
         majority=_majority(decoded.predictions),
         collapsed=collapse(task, state.stopped, decoded.predictions, training, state.curve),

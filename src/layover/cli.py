@@ -341,6 +341,31 @@ def store_export(
         console.say(note)
 
 
+@store_app.command("labels")
+def store_labels(
+    step: Annotated[str, typer.Argument(help="A step's label or key, or a part that only one step has.")],
+    store: StoreOption = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """How well a finished step predicts each class or label: precision, recall and F1 on validation."""
+    from layover import predictions
+    from layover.stats.labels import by_label
+    from layover.store import Store
+    from layover.upkeep import find_step
+
+    opened = Store.open(store_directory(store), create=False)
+    path = opened.folder(find_step(opened, step)) / "predictions.parquet"
+    if not path.is_file():
+        raise UserError(Problem(step, "is no training, or not finished", "see: layover store ls"))
+    found = by_label(predictions.read(path), predictions.names(path))
+    if as_json:
+        return _print_json(found)
+    rows = [
+        (f["label"], f["gold"], f["predicted"], *(f"{f[n]:.1f}" for n in ("precision", "recall", "f1"))) for f in found
+    ]
+    return console.show_table(tuple(found[0]), rows, right=tuple(found[0])[1:])
+
+
 @store_app.command("gc")
 def store_gc(store: StoreOption = None, dry_run: Annotated[bool, typer.Option("--dry-run")] = False) -> None:
     """Drop weights that no recorded study still starts from, what dead attempts left, and encoded data. Scores stay."""

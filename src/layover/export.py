@@ -17,11 +17,11 @@ from typing import Any
 
 from layover.errors import Problem, UserError
 from layover.files import write_json, write_text
-from layover.plan import find
 from layover.run import task_of
 from layover.step import Train
 from layover.store import Store
 from layover.tasks import Task
+from layover.upkeep import find_step, labels_of
 
 PIPELINES = {
     "SequenceClassification": "text-classification",
@@ -46,8 +46,8 @@ def export(store: Store, name: str, folder: Path) -> Exported:
     Raises UserError where there is no such step, its weights are not in the store, no standard class has its kind of
     head, or the folder is not empty.
     """
-    labels = {key: label for study in store.studies().values() for key, label in study["labels"].items()}
-    key = find({**dict.fromkeys(store.finished_keys(), ""), **labels}, name)
+    labels = labels_of(store)
+    key = find_step(store, name)
     label = labels.get(key) or key
     _check_folder(folder)
     weights = _weights(store, key, label)

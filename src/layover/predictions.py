@@ -95,6 +95,14 @@ def _kind_before(n_classes: int, facts: dict[str, str]) -> Scored:
     return "classes" if facts.get("labels", "-") else "choice"
 
 
+def names(path: Path) -> tuple[str, ...]:
+    """The names of the classes or labels of the predictions in a file, in the order of their indices."""
+    import pyarrow.parquet as pq
+
+    written = (pq.read_schema(path).metadata or {}).get(b"labels", b"").decode()
+    return tuple(written.split("\t")) if written else ()
+
+
 def _column(values: Array) -> Any:
     if values.ndim == 2:
         return [np.flatnonzero(row).astype(np.int32) for row in values]

@@ -11,6 +11,7 @@ from layover.arrays import MANIFEST, damage
 from layover.claims import alive, read_claim
 from layover.errors import LayoverError, Problem
 from layover.files import read_json, read_jsonl
+from layover.plan import find
 from layover.step import Choose, Train, from_json, key_of
 from layover.store import ENCODED, Store
 
@@ -18,9 +19,19 @@ FILES = ("step.json", "observations.jsonl", "provenance.json")
 FILES_OF = {Train.kind: ("predictions.parquet", "curve.jsonl", "log.txt"), Choose.kind: ("choice.json",)}
 
 
+def labels_of(store: Store) -> dict[str, str]:
+    """The label of every step of the recorded studies, by key."""
+    return {key: label for study in store.studies().values() for key, label in study["labels"].items()}
+
+
+def find_step(store: Store, name: str) -> str:
+    """The key of the step with this label, key, or a part that only one has; raises StudyError otherwise."""
+    return find({**dict.fromkeys(store.finished_keys(), ""), **labels_of(store)}, name)
+
+
 def listing(store: Store) -> list[dict[str, Any]]:
     """One row per finished step, and one per data set that is kept encoded."""
-    labels = {key: label for study in store.studies().values() for key, label in study["labels"].items()}
+    labels = labels_of(store)
     rows = []
     for key in store.finished_keys():
         kind = store.read(key, "step.json")["kind"]

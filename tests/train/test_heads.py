@@ -116,13 +116,19 @@ def test_attention_pools_each_stretch_by_itself() -> None:
     assert torch.isfinite(large).all()
 
 
+def projections(head: Head) -> list[Any]:
+    """The layers that project the tokens of each stretch."""
+    return [layer for name, layer in head.stretches.named_modules() if name.endswith("project")]
+
+
 def test_two_stretches_have_parts_of_their_own() -> None:
     edge = head(EdgeProbing(2), ("a", "b", "c"))
-    assert [s.project.out_features for s in edge.stretches] == [256, 256]
-    assert not torch.equal(edge.stretches[0].project.weight, edge.stretches[1].project.weight)
+    one, two = projections(edge)
+    assert (one.out_features, two.out_features) == (256, 256)
+    assert not torch.equal(one.weight, two.weight)
     assert (edge.linear.in_features, edge.linear.out_features) == (256, 3)
     wsc = head(Coreference("t", ("a", "b"), ("c", "d")), NO_YES)
-    assert [s.project.out_features for s in wsc.stretches] == [512, 512]
+    assert [projection.out_features for projection in projections(wsc)] == [512, 512]
     assert (wsc.linear.in_features, wsc.linear.out_features) == (1024, 2)
 
 

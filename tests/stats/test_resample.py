@@ -90,6 +90,15 @@ def test_p_is_never_zero_and_never_above_one():
     assert effect(0.0, np.zeros(999), "seeds").p == 1.0
 
 
+def test_every_row_is_drawn_once_on_average_and_the_same_numbers_come_out_for_ever():
+    drawn = resample._drawn("rte", 10, 0)
+    assert (drawn.sum(1) == 10).all()
+    assert drawn.mean(0).tolist() == pytest.approx([1.0] * 10, abs=0.1)
+    assert drawn.var(0).tolist() == pytest.approx([0.9] * 10, abs=0.15)  # binomial: 10 draws with chance 1/10
+    assert drawn[0].tolist() == [0, 0, 1, 0, 2, 1, 1, 0, 3, 2]
+    assert resample._drawn("cb", 10, 1)[0].tolist() == [2, 2, 0, 2, 0, 2, 0, 1, 1, 0]
+
+
 def test_more_resamples_extend_fewer():
     aligned = aligned_runs(runs(np.random.default_rng(9), 2, 20))
     few = example_scores(aligned, "rte", 100)

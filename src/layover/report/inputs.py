@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from layover.stats.paired import Lookup
 
-KEPT_PREDICTIONS = 512  # of some 10,000 rows at most: 120 MB
+KEPT_PREDICTIONS = 128  # predictions that are texts may take some megabytes each
 
 
 def inputs_of(plan: Plan, store: Store) -> ReportInputs:

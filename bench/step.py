@@ -43,7 +43,7 @@ def steps(name: str, data: list[Path], micro_tokens: int, threads: int, precisio
     loaded = model.load(find("minilm").location, None, task, recipe, 1)
     job = loop.Job(
         network=loaded.network, tokenizer=loaded.tokenizer, selection=None, recipe=recipe, seed=1, score=lambda _: 0.0,
-        train=encode(examples, task.format.cut, loaded.tokenizer, loaded.max_length), micro_tokens=micro_tokens,
+        train=encode(examples, task, loaded.tokenizer, loaded.max_length), micro_tokens=micro_tokens,
         checkpoint_seconds=1e9, device=torch.device("cpu"), resume=Path("none"), report=lambda _: None,
     )  # fmt: skip
     optimizer, state = loop._optimizer(job.network, recipe), State()

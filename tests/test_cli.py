@@ -80,7 +80,9 @@ def test_a_study_from_plan_to_query(study: Path, command: Command, tmp_path: Pat
     assert "mine" in command("query", "select task from steps").out
 
     listed = command("store", "ls", "--json").json
-    assert sorted(row["label"] for row in listed) == LABELS
+    assert sorted(row["label"] for row in listed if row["kind"] == "train") == LABELS
+    kept = [row["label"] for row in listed if row["kind"] == "encoded"]
+    assert sorted(kept) == [f"{task} · {split} · 32" for task in ("mine", "stop") for split in ("train", "validation")]
     assert "3 finished steps, 0 problems" in command("store", "verify").out
     would = command("store", "gc", "--dry-run").out
     assert "would drop" in would

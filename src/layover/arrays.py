@@ -66,7 +66,7 @@ def publish(folder: Path, identity: Mapping[str, Any], facts: Mapping[str, Any],
     """
     own = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
     try:
-        own.mkdir()
+        own.mkdir(parents=True)
         _write(own, identity, facts, chunks)
         if folder.is_dir() and opened(folder, identity) is None:
             damaged = own.with_suffix(f"{own.suffix}-damaged")

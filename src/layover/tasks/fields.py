@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -37,14 +38,19 @@ def label_text(raw: Any) -> str:
 
 def value_at(row: Any, path: str) -> Any:
     """The value at a path such as `a.b`, `a[].b` or `a|b`; raises FieldError where the row lacks it."""
-    if isinstance(row, Mapping) and row.get(path) is not None:
+    if isinstance(row, dict | Mapping) and row.get(path) is not None:  # asking for dict first is fast
         return row[path]  # a column may be called `body.text`
-    for alternative in path.split("|"):
-        value = _walk(row, alternative.split("."))
+    for alternative in _alternatives(path):
+        value = _walk(row, alternative)
         if value is not None:
             return value
     have = ", ".join(map(str, list(row)[:12])) if isinstance(row, Mapping) else type(row).__name__
     raise FieldError(path, "is missing", f"the row has: {have}")
+
+
+@lru_cache(maxsize=1024)
+def _alternatives(path: str) -> tuple[list[str], ...]:
+    return tuple(alternative.split(".") for alternative in path.split("|"))
 
 
 def text_at(row: Row, path: str) -> str:
@@ -70,7 +76,7 @@ def object_at(row: Row, path: str) -> Row:
 
 def checked_text(path: str, value: Any) -> str:
     """`value` where it is a text with something in it and of sane length; raises FieldError otherwise."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if not isinstance(value, str) and _is_number(value):
         value = str(value)
     if not isinstance(value, str):
         raise FieldError(path, f"holds {value!r:.60}, not a text")
@@ -83,6 +89,10 @@ def checked_text(path: str, value: Any) -> str:
         half = "holds half a character (a lone surrogate such as \\ud83d), which no tokenizer reads"
         raise FieldError(path, half, "write the file again as UTF-8")
     return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _encodes(text: str) -> bool:
@@ -102,7 +112,7 @@ def _walk(value: Any, parts: list[str]) -> Any:
             rest = parts[position + 1 :]
             found = [_walk(item, rest) if rest else item for item in items]
             return None if any(item is None for item in found) else found
-        if not isinstance(value, Mapping) or part not in value:
+        if not isinstance(value, dict | Mapping) or part not in value:
             return None
         value = value[part]
     return value

@@ -13,6 +13,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ Lines = Iterator[tuple[int, str | Problem]]
 Cells = Iterator[tuple[int, list[str] | Problem]]
 
 
+@lru_cache(maxsize=64)  # asked for every row
 def kind(path: Path) -> str | None:
     """The ending of a file that can be read, such as `.jsonl.gz`, or None."""
     name = path.name.lower()

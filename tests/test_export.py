@@ -305,6 +305,7 @@ def test_what_an_export_says_of_itself(finished: Any, bert: Path, tmp_path: Path
         "second": "hypothesis",
         "output": "classes",
         "cut": "longest",
+        "blank": False,
     }
     text = (folder / "README.md").read_text(encoding="utf-8")
     value = step["scores"][0]["value"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.kit import FAST, Command, study_words, write_study
+from tests.kit import FAST, Command, study_words, write_rows, write_study
 
 from layover import observations
 from layover.report import inputs
@@ -34,6 +34,39 @@ def test_the_page_says_which_part_of_the_data_was_used(facts: ReportInputs) -> N
     assert "Only a part of the validation examples was used: mine 6 of 12." in said
     assert "Inputs that did not fit and were cut: mine 100.0%, stop 100.0%." in said
     assert all(sentence in build(facts) for sentence in said)
+
+
+def test_the_page_counts_questions_and_says_what_is_asked_about_text_that_was_cut_off(
+    bert: Path, tmp_path: Path
+) -> None:
+    rows = [
+        {"text": "the film was good and a story about trains", "question": "what", "answer": word}
+        for word in ("film", "trains", "good", "story") * 4
+    ]
+    pairs = [{"passage": "the film", "question": "was it", "answers": ["good", "bad"], "right": [1, 0]}] * 12
+    tables = {}
+    for name, some in (("place", rows), ("several", pairs)):
+        path = write_rows(tmp_path / f"{name}.jsonl", some)
+        tables[name] = {"train": str(path), "validation": str(path)}
+    tables["place"] |= {"format": "span", "passage": "text", "question": "question", "answers": "answer"}
+    asked = {"format": "answers", "passage": "passage", "question": "question", "answers": "answers", "label": "right"}
+    tables["several"] |= asked
+    words = study_words(
+        bert, tmp_path, task=tables, tasks={"target": list(tables)}, strategies={"direct": {"kind": "direct"}},
+        recipe={**FAST, "max_length": 10}, limit={"train": 8, "validation": 8},
+    )  # fmt: skip
+    session = run(write_study(tmp_path / "study.toml", words), store=tmp_path / "store")
+    found = inputs.inputs_of(session.plan, session.store)
+    said = limits(found)
+    by_task = {one.task: one for one in found.runs}
+    assert by_task["several"].n_validation == 8  # questions, of two answers each
+    assert any("several 8 of 12" in sentence and "place 8 of 16" in sentence for sentence in said)
+    share = by_task["place"].lost["validation"]
+    assert 0 < share < 1
+    assert by_task["several"].lost["validation"] == 0
+    (sentence,) = (sentence for sentence in said if "counts as wrong" in sentence)
+    assert f"place {100 * max(by_task['place'].lost.values()):.1f}%" in sentence
+    assert "several" not in sentence
 
 
 def test_runs_hold_the_facts_of_their_steps(session: Session, facts: ReportInputs) -> None:

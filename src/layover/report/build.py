@@ -174,14 +174,22 @@ def limits(inputs: ReportInputs) -> list[str]:
             if n is not None and split in run.available and n + beside < run.available[split]
         }
         found += [f"Only a part of the {word} examples was used: {'; '.join(sorted(cut))}."] if cut else []
-    shares: dict[str, float] = defaultdict(float)
-    for run in inputs.runs:
-        shares[run.task] = max(shares[run.task], *run.truncated.values(), 0.0)
-    long = [f"{task} {100 * share:.1f}%" for task, share in sorted(shares.items()) if share > 0]
-    found += [f"Inputs that did not fit and were cut: {', '.join(long)}."] if long else []
+    long, lost = (_largest(inputs, shares) for shares in ("truncated", "lost"))
+    found += [f"Inputs that did not fit and were cut: {long}."] if long else []
+    found += (
+        [f"What is asked about text that was cut off is not trained on, and counts as wrong: {lost}."] if lost else []
+    )
     if not any(task.n_validation for task in inputs.tasks) and not found:
         return ["Nothing is recorded about limits or about the split that selected."]
     return found
+
+
+def _largest(inputs: ReportInputs, shares: str) -> str:
+    """Of every task the largest share in its runs and splits, in words, where there is one."""
+    found: dict[str, float] = defaultdict(float)
+    for run in inputs.runs:
+        found[run.task] = max(found[run.task], *getattr(run, shares).values(), 0.0)
+    return ", ".join(f"{task} {100 * share:.1f}%" for task, share in sorted(found.items()) if share > 0)
 
 
 def troubles(inputs: ReportInputs) -> list[dict[str, str]]:

@@ -21,8 +21,9 @@ class RunFacts:
     """One step: who it is, how it ended, and, where it is finished, what it used and how it went.
 
     `status` is ok, degenerate: <why>, failed, blocked, running or missing. `lineage` leads from the encoder to the
-    task. `chosen` is what a sweep chose. `n_*` are the examples used, `available` those there were by split,
-    `truncated` the share of them cut by split. `majority` is a share; `best_step` the step whose weights were kept.
+    task. `chosen` is what a sweep chose. `n_*` are the questions used (most rows ask one thing), `available` those
+    there were by split, `truncated` the share of examples cut by split, `lost` that of targets whose text was cut off.
+    `majority` is a share; `best_step` the step whose weights were kept.
     """
 
     key: str
@@ -42,6 +43,7 @@ class RunFacts:
     n_validation: int | None = None
     available: Mapping[str, int] = field(default_factory=dict)
     truncated: Mapping[str, float] = field(default_factory=dict)
+    lost: Mapping[str, float] = field(default_factory=dict)
     majority: float | None = None
     best_step: int | None = None
     curve: Sequence[Mapping[str, Any]] = ()

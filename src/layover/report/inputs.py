@@ -87,16 +87,18 @@ def _run(plan: Plan, store: Store, decision: Decision) -> RunFacts:
         chosen = store.read(key, "choice.json")["chosen"]
         return RunFacts(**planned, status="ok", chosen=chosen, seconds=facts["seconds"])
     rows = store.read(key, "observations.jsonl")
+    used = facts.get("questions", facts["examples"])  # older stores hold tasks whose questions are one example each
     return RunFacts(
         **planned,
         status=rows[0]["status"] if rows else "ok",
         recipe=facts["recipe"],
         seconds=facts["seconds"],
-        n_train=facts["examples"]["train"],
-        n_selection=facts["examples"]["selection"],
-        n_validation=facts["examples"]["validation"],
+        n_train=used["train"],
+        n_selection=used["selection"],
+        n_validation=used["validation"],
         available=facts["available"],
         truncated=facts["truncated"],
+        lost=facts.get("lost", {}),
         majority=facts["majority"],
         best_step=facts["best_step"] if facts["recipe"]["checkpoint"] == "best" else None,
         curve=store.read(key, "curve.jsonl"),

@@ -65,6 +65,11 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def n_questions(self) -> int:
+        """How many questions the examples are of: a question may be several examples, one for each of its answers."""
+        asked = np.diff(self.rows, prepend=-1).astype(bool) | np.diff(self.parts, prepend=-1).astype(bool)
+        return int(asked.sum())
+
     def input_lengths(self) -> NDArray[np.int64]:
         """Tokens of each input."""
         return self.offsets[:, 1] - self.offsets[:, 0]

@@ -34,9 +34,9 @@ from layover.train.model import Network
 class Result:
     """What a run ends with: its network, its predictions on the validation set, and what is known about it.
 
-    `examples` counts them per split, `truncated` is the share of them that was cut, `lost` the share of targets whose
-    text was cut off with them, `majority` the share of the commonest label in validation (None where there is no one
-    label), `collapsed` why the run is degenerate, or "".
+    `examples` and `questions` count them per split. `truncated` is the share of examples that was cut, `lost` that of
+    targets whose text was cut off, `majority` the share of the commonest label in validation (None where there is no
+    one label), `collapsed` why the run is degenerate, or "".
     """
 
     network: Network
@@ -44,6 +44,7 @@ class Result:
     state: State
     decoded: Decoded
     examples: dict[str, int]
+    questions: dict[str, int]
     truncated: dict[str, float]
     lost: dict[str, float]
     max_length: int
@@ -107,6 +108,7 @@ def train(
         state=state,
         decoded=decoded,
         examples={name: 0 if part is None else len(part) for name, part in named.items()},
+        questions={name: 0 if part is None else part.n_questions() for name, part in named.items()},
         truncated=_shares({name: part.truncated for name, part in parts.items()}),
         lost=_shares({name: part.lost for name, part in parts.items()}),
         max_length=loaded.max_length,

@@ -54,7 +54,7 @@ def describe_task(name: str, data: Sequence[Path]) -> dict[str, Any]:
         "about": task.about,
         "source": task.source,
         "format": repr(task.format),
-        "labels": ", ".join(task.labels) or task.output,
+        "labels": ", ".join(task.labels) or ("those in the data" if task.labels_in_data else task.output),
         "metrics": ", ".join(task.metrics),
         "hub": str(task.hub or ""),
         "licence": task.licence,

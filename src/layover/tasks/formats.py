@@ -135,7 +135,7 @@ class Choice:
 class PassageAnswers:
     """A passage, a question, and answers of which any number are right, as in MultiRC (Khashabi et al. 2018).
 
-    `blank` says whether an answer may be empty, as two of MultiRC's are: the question is then read alone.
+    `blank` says whether an answer may be empty, as three of MultiRC's are: the question is then read alone.
     Every answer is an example of its own, the pair (passage, question answer), with one of two classes; metrics look at
     the answers of a question together. `answers` is a path that yields a list of texts, and the task's label path one
     that yields a list of labels. Where a pair does not fit, the passage loses its end.

@@ -294,3 +294,24 @@ def test_a_run_that_becomes_nan_is_finished_and_marked(bert: Path, tmp_path: Pat
         found = store.predictions(key_of(step))
         assert found is not None
         assert np.isfinite(found.predicted).all()
+
+
+LENGTHS = {"span": 10, "words": 10}  # a pair needs more tokens before anything of its first text is left
+
+
+@pytest.mark.parametrize("kind", ["edge2", "tagging", "span", "words", "coreference"])
+def test_a_batch_whose_targets_were_all_cut_off_teaches_nothing_and_breaks_nothing(
+    run: Callable[..., Any], kind: str
+) -> None:
+    result = run(dataclasses.replace(RECIPE, max_length=LENGTHS.get(kind, 6), batch_size=1, epochs=1), kind, n_train=40)
+    assert 0 < result.lost["train"] < 1
+    assert 0 < result.lost["validation"] < 1
+    assert result.state.stopped in ("", "patience")
+    assert np.isfinite([point["loss"] for point in result.state.curve]).all()
+    assert all(np.isfinite(tensor).all() for tensor in result.network.state_dict().values())
+    found = result.decoded.predictions
+    wrong = {"text": "", "classes": -1}
+    if found.kind in wrong:
+        nothing = [not len(scores) for scores in result.decoded.scores]
+        assert 0 < sum(nothing) < len(nothing)
+        assert all((found.predicted[i] == wrong[found.kind]) for i, lost in enumerate(nothing) if lost)

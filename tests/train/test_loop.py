@@ -308,7 +308,7 @@ def test_a_batch_whose_targets_were_all_cut_off_teaches_nothing_and_breaks_nothi
     assert 0 < result.lost["validation"] < 1
     assert result.state.stopped in ("", "patience")
     assert np.isfinite([point["loss"] for point in result.state.curve]).all()
-    assert all(np.isfinite(tensor).all() for tensor in result.network.state_dict().values())
+    assert all(torch.isfinite(tensor).all() for tensor in result.network.state_dict().values())
     found = result.decoded.predictions
     wrong = {"text": "", "classes": -1}
     if found.kind in wrong:

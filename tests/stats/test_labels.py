@@ -38,7 +38,7 @@ def test_classes_by_hand() -> None:
 def test_sets_of_labels_as_scikit_learn_has_it(table: np.ndarray) -> None:
     gold, predicted = table[..., 0], table[..., 1]
     found = by_label(Predictions(np.arange(len(gold)), gold, predicted, 3, "labels"), ["a", "b", "c"])
-    expected: Any = precision_recall_fscore_support(gold, predicted, zero_division=0.0)
+    expected: Any = precision_recall_fscore_support(gold, predicted, zero_division=0.0)  # pyright: ignore[reportArgumentType]
     for i, row in enumerate(found):
         ours = [row["precision"], row["recall"], row["f1"], 100 * row["gold"]]
         assert ours == pytest.approx([100 * float(column[i]) for column in expected])

@@ -19,15 +19,16 @@ from layover.store import Store
 
 def main(folder: Path) -> None:
     store = Store.open(folder, create=False)
-    runs: dict[str, list[str]] = defaultdict(list)
-    for key in store.finished_keys():
+    runs: dict[str, dict[int, str]] = defaultdict(dict)
+    steps = [(store.read(key, "provenance.json").get("started", ""), key) for key in store.finished_keys()]
+    for _, key in sorted(steps):
         step = store.step(key)
         if isinstance(step, Train):
-            runs[step.task.name].append(key)
+            runs[step.task.name][step.seed] = key  # the latest, where the study was changed and run again
     print("| task | metric | score, each seed | chance | majority | train | validation | cut | CPU s | |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for name, keys in runs.items():
-        print(line(store, name, keys))
+    for name, keys in sorted(runs.items()):
+        print(line(store, name, [keys[seed] for seed in sorted(keys)]))
 
 
 def line(store: Store, name: str, keys: list[str]) -> str:

@@ -34,6 +34,9 @@ def test_of_sets_of_labels_one_label_or_all() -> None:
     gold = np.zeros((100, 3), np.uint8)
     gold[np.arange(100), np.repeat([0, 1, 2], [60, 30, 10])] = 1
     assert majority(made(gold, 3, "labels"), get_metric("micro_f1")) == 60
+    rare = np.zeros((100, 8), np.uint8)
+    rare[np.arange(100), np.repeat([5, 6], [60, 40])] = 1
+    assert majority(made(rare, 8, "labels"), get_metric("micro_f1")) == 60
     many = np.ones((100, 3), np.uint8)
     many[0] = (1, 0, 0)
     assert majority(made(many, 3, "labels"), get_metric("micro_f1")) == pytest.approx(100 * 2 * 298 / (300 + 298))

@@ -36,7 +36,7 @@ def majority(predictions: Predictions, metric: Metric) -> float | None:
         return None
     if predictions.kind == "labels":
         single = np.eye(predictions.n_classes, dtype=np.uint8)
-        common = np.argsort(-predictions.gold.sum(0))[:3]
+        common = np.argsort(predictions.gold.sum(0))[-3:]
         constants = [*single[common], np.ones(predictions.n_classes, np.uint8)]
     else:
         constants = [np.float64(label) for label, _ in Counter(predictions.gold.tolist()).most_common()]

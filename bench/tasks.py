@@ -12,7 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from layover.metrics import get_metric
-from layover.stats.chance import chance, majority
+from layover.stats.chance import best_constant, chance
 from layover.step import Train
 from layover.store import Store
 
@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
         step = store.step(key)
         if isinstance(step, Train):
             runs[step.task.name][step.seed] = key  # the latest, where the study was changed and run again
-    print("| task | metric | score, each seed | chance | majority | train | validation | cut | CPU s | |")
+    print("| task | metric | score, each seed | chance | constant | train | validation | cut | CPU s | |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name, keys in sorted(runs.items()):
         print(line(store, name, [keys[seed] for seed in sorted(keys)]))
@@ -37,7 +37,7 @@ def line(store: Store, name: str, keys: list[str]) -> str:
     predictions = store.predictions(keys[0])
     assert predictions is not None
     metric = get_metric(rows[0]["metric"])
-    best = majority(predictions, metric)
+    best = best_constant(predictions, metric)
     seen, cut = facts[0]["examples"], facts[0]["truncated"]["train"]
     cells = [
         name,

@@ -10,7 +10,7 @@ from typing import Any
 from layover.errors import UserError
 from layover.strategies import STRATEGIES
 from layover.tasks import TASKS, Task
-from layover.tasks.load import Source, locate, read
+from layover.tasks.load import Source, locate, read, resolved
 
 
 def list_tasks(data: Sequence[Path], families: bool = False) -> list[dict[str, Any]]:
@@ -61,6 +61,7 @@ def describe_task(name: str, data: Sequence[Path]) -> dict[str, Any]:
         "data": _where(source),
     }
     if source is not None and not source.digest.startswith("hub:"):
+        task = resolved(task, source)
         train, validation = read(task, source, "train"), read(task, source, "validation")
         facts |= {"train": len(train), "validation": len(validation), "first row": repr(train[0].inputs)[:400]}
     return facts

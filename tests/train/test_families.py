@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.kit import FAMILIES, POSITIONS, task_of_kind, trained
+from tests.kit import FAMILIES, POSITIONS, stretch_rows, task_of_kind, trained
 from torch import nn
 
 from layover.metrics import get_metric
@@ -57,8 +57,11 @@ def check_predictions(task: Any, found: Any) -> None:
         assert (found.predicted >= 0).all()
         assert (found.predicted <= 5).all()
     elif found.kind == "text":
-        assert [golds[0] in task.labels or golds[0] for golds in found.gold]
-        assert all(isinstance(text, str) for text in found.predicted)
+        rows = stretch_rows(12, 2)  # those that validation was written from
+        assert list(found.gold) == [(rows[row]["word"],) for row in found.rows]
+        for row, text in zip(found.rows, found.predicted, strict=True):
+            assert set(text.split()) <= {*rows[row]["words"], *rows[row]["answers"]}
+            assert text or task.output == "extent"  # a candidate is always chosen
     else:
         assert found.n_classes == (len(task.labels) or 2)
         assert set(np.unique(found.predicted)) <= set(range(2 if found.kind == "labels" else found.n_classes))

@@ -27,7 +27,7 @@ def chance(predictions: Predictions, metric: Metric) -> float:
     return float(np.mean([metric.score(one) for one in dealt]))
 
 
-def majority(predictions: Predictions, metric: Metric) -> float | None:
+def best_constant(predictions: Predictions, metric: Metric) -> float | None:
     """The best score in points of one and the same answer throughout; None for numbers and texts.
 
     Of sets of labels, each label alone and, where it does better, all of them at once.

@@ -50,14 +50,14 @@ def portions(
 def _portion(file: str, numbers: NDArray[np.int64], kept: NDArray[np.bool_], n: int | None) -> Portion:
     own, some = numbers[kept], kept.copy()
     some[kept] = limited(own, n)
-    return Portion(file, some, 1 + int(_runs(own)[-1]))
+    return Portion(file, some, 1 + int(runs(own)[-1]))
 
 
 def limited(numbers: NDArray[np.int64], n: int | None, salt: str = "limit") -> NDArray[np.bool_]:
     """Which examples are of a random subset of `n` questions; that of 10 is part of that of 20."""
     if n is not None and n < 1:
         raise TaskError(f"a limit of {n} leaves no examples: give 1 or more")
-    return _drawn(_runs(numbers), n, salt)
+    return _drawn(runs(numbers), n, salt)
 
 
 def held_out(rows: NDArray[np.int64], share: float, n_classes: int = 1, salt: str = "holdout") -> NDArray[np.bool_]:
@@ -68,27 +68,27 @@ def held_out(rows: NDArray[np.int64], share: float, n_classes: int = 1, salt: st
     """
     if not 0 < share < 1:
         raise ValueError(f"a share is between 0 and 1, not {share}")
-    runs = _runs(rows[:, None])
-    total = 1 + int(runs[-1]) if len(runs) else 0
+    found = runs(rows[:, None])
+    total = 1 + int(found[-1]) if len(found) else 0
     if total < 2:
         raise TaskError(f"{total} training example cannot be divided: at least 2 are needed to hold one out")
-    return _drawn(runs, min(max(int(share * total + 0.5), n_classes, 1), total // 2), salt)
+    return _drawn(found, min(max(int(share * total + 0.5), n_classes, 1), total // 2), salt)
 
 
-def _runs(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+def runs(keys: NDArray[np.int64]) -> NDArray[np.int64]:
     """The number of each run of equal `keys` [n, k], from 0, for every one of the n."""
     changes = np.any(keys[1:] != keys[:-1], axis=1)
     return np.concatenate([np.zeros(min(1, len(keys)), np.int64), np.cumsum(changes)])
 
 
-def _drawn(runs: NDArray[np.int64], n: int | None, salt: str) -> NDArray[np.bool_]:
-    """Who is of the `n` runs that are drawn at random."""
-    total = 1 + int(runs[-1]) if len(runs) else 0
+def _drawn(number: NDArray[np.int64], n: int | None, salt: str) -> NDArray[np.bool_]:
+    """Who is of the `n` runs that are drawn at random, given by the `number` of each one's run."""
+    total = 1 + int(number[-1]) if len(number) else 0
     if n is None or n >= total:
-        return np.ones(len(runs), bool)
+        return np.ones(len(number), bool)
     taken = np.zeros(total, bool)
     taken[_order(total, salt)[:n]] = True
-    return taken[runs]
+    return taken[number]
 
 
 def _order(n: int, salt: str) -> list[int]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from layover.encoders import COMMIT, HUB_SECONDS
 from layover.errors import HubError, MissingExtra, Problem, UserError
-from layover.tasks.fields import value_at
+from layover.tasks.gathered import together
 from layover.tasks.readers import layout
 from layover.tasks.task import Hub, Task
 
@@ -27,14 +26,7 @@ def hub_rows(task: Task, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
     assert hub is not None
     name = hub.train if split == "train" else hub.validation
     rows = ((f"{hub} {name}, row {number}", dict(row)) for number, row in enumerate(_loaded(task, hub, name), 1))
-    yield from _together(rows, hub.together) if hub.together else rows
-
-
-def _together(rows: Iterable[tuple[str, dict[str, Any]]], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """One row with a list of rows for each run of equal values at a path, at the place of its first."""
-    for _, same in itertools.groupby(rows, key=lambda found: value_at(found[1], path)):
-        (place, first), *others = same
-        yield place, {"rows": [first, *(row for _, row in others)]}
+    yield from together(rows, (hub.together,)) if hub.together else rows
 
 
 def _loaded(task: Task, hub: Hub, name: str) -> Any:

@@ -82,7 +82,7 @@ def whole_words(text: str, begin: int, end: int) -> str:
 def _best_candidates(encoded: Encoded, raw: Raw) -> Decoded:
     """Of the examples of each question, the text of the one that is most probably right."""
     right = raw.scores[:, -1] - raw.scores[:, 0]
-    first = np.flatnonzero(np.diff(encoded.rows, prepend=-1) | np.diff(encoded.parts, prepend=-1))
+    _, first = np.unique(encoded.questions(), return_index=True)
     bounds = [*first.tolist(), len(encoded)]
     best = [begin + int(right[begin:end].argmax()) for begin, end in itertools.pairwise(bounds)]
     predictions = Predictions(

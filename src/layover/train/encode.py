@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layover.arrays import Columns
+from layover.tasks.divide import runs
 from layover.tasks.example import Example, Mark
 from layover.tasks.task import Task
 from layover.train.tokens import fit
@@ -65,10 +66,9 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def n_questions(self) -> int:
-        """How many questions the examples are of: a question may be several examples, one for each of its answers."""
-        asked = np.diff(self.rows, prepend=-1).astype(bool) | np.diff(self.parts, prepend=-1).astype(bool)
-        return int(asked.sum())
+    def questions(self) -> NDArray[np.int64]:
+        """The number of the question that each example is of [examples], from 0: it may be one of several answers."""
+        return runs(np.stack([self.rows, self.parts], axis=1))
 
     def input_lengths(self) -> NDArray[np.int64]:
         """Tokens of each input."""

@@ -108,7 +108,9 @@ def train(
         state=state,
         decoded=decoded,
         examples={name: 0 if part is None else len(part) for name, part in named.items()},
-        questions={name: 0 if part is None else part.n_questions() for name, part in named.items()},
+        questions={
+            name: 0 if part is None else int(part.questions().max(initial=-1)) + 1 for name, part in named.items()
+        },
         truncated=_shares({name: part.truncated for name, part in parts.items()}),
         lost=_shares({name: part.lost for name, part in parts.items()}),
         max_length=loaded.max_length,

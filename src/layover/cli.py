@@ -43,6 +43,9 @@ INTERRUPTED = 130  # what typer exits with on Ctrl-C
 def run_command(
     asked: Asked,
     executor: Annotated[str, typer.Option("--executor", help="Where steps run: local.")] = "",
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, help="Processes that train at once. Default: the study's.")
+    ] = None,
     keep_weights: Annotated[
         list[str] | None, typer.Option("--keep-weights", metavar="LABEL", help="Keep this step's weights, to export.")
     ] = None,
@@ -54,7 +57,7 @@ def run_command(
         )
     session = asked.session().keeping(keep_weights or [])
     with console.Progress(session) as progress:
-        summary = session.run(on_event=progress)
+        summary = session.run(on_event=progress, workers=workers)
     console.show_summary(summary, dict(session.plan.labels), session.store.root)
     console.say(f"next: layover report {asked.study}{asked.options()}")
     if not summary.complete:

@@ -69,6 +69,20 @@ def run_step(step: Step, store: Store, places: Places, keep_weights: bool = Fals
     return Outcome(key, "finished", time.monotonic() - started)
 
 
+def prepare(places: Places) -> None:
+    """Make this process a warm one: import what trainings need, and load the encoders that they start from."""
+    from layover.train import warm
+
+    warm.prepare(places.encoders.values())
+
+
+def lost(key: str, store: Store, error: StepError) -> Outcome:
+    """The outcome of a step whose worker was lost; its error is kept where that of any failed attempt is."""
+    with store.writing():
+        write_text(store.attempt(key) / "error.txt", f"{_in_one_line(error)}\n")
+    return Outcome(key, "failed", error=_in_one_line(error))
+
+
 def task_of(ref: TaskRef) -> Task:
     """The task that a step names; raises TaskError where this installation has another version of it."""
     if ref.declaration is not None:

@@ -163,6 +163,15 @@ def torch_threads() -> int:
     return torch.get_num_threads()
 
 
+def test_memory_stays_with_a_process_unless_the_user_says_otherwise(
+    workers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MALLOC_MMAP_MAX_", "7")
+    executor = workers(1)
+    assert executor.submit(os.getenv, "MALLOC_MMAP_MAX_").result(WAIT) == "7"
+    assert int(executor.submit(os.getenv, "MALLOC_TRIM_THRESHOLD_").result(WAIT)) > 10**9
+
+
 # whole studies
 
 

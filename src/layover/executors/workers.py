@@ -22,6 +22,7 @@ from typing import Any
 
 from layover.errors import StepError
 
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}  # glibc's; others ignore them
 TRIES = 2  # a second death says more about the step than about the moment
 START = "import sys; sys.path[:] = sys.argv[2:]; from layover.executors.workers import serve; serve(int(sys.argv[1]))"
 
@@ -122,9 +123,13 @@ class _Process:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """The environment of a process: torch reads the number of threads when it is loaded."""
+    """The environment of a process: torch reads the number of threads when it is loaded.
+
+    A process keeps the memory of a run for the next one: asking the system for pages again costs as much as the rest of
+    a run's set-up.
+    """
     asked = {"OMP_NUM_THREADS": str(threads)} if threads else {}
-    return {"OMP_NUM_THREADS": "1", **os.environ, **asked}
+    return {"OMP_NUM_THREADS": "1", **KEEP_MEMORY, **os.environ, **asked}
 
 
 def serve(handle: int) -> None:

@@ -30,6 +30,8 @@ def prepare_process(threads: int) -> None:
     """
     torch.set_num_threads(threads or OWN_THREADS)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # filling memory before it is used costs time, and only shows what reads it too early
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_grad_enabled(True)
     torch.set_default_dtype(torch.float32)
     torch.set_default_device(None)

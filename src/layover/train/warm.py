@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,12 @@ class Tokenizer:
 
 
 def prepare(locations: Iterable[str]) -> None:
-    """Import what a training needs, and load the encoders; one that cannot be loaded is left to its step to report."""
+    """Import what a training needs, and load the first encoders; one that cannot be loaded is its step's to report."""
     quiet()
     _first_optimizer_step()
     from layover.train import work  # noqa: F401
 
-    for location in locations:
+    for location in islice(locations, KEPT):
         with suppress(UserError):
             encoder(location, None)
             tokenizer(location)

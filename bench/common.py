@@ -11,6 +11,7 @@ import json
 import math
 import multiprocessing
 import os
+import statistics
 import subprocess
 import sys
 import threading
@@ -25,7 +26,7 @@ from layover.tasks.example import Example, Target
 from layover.tasks.load import TaskData
 
 FOUR = ("rte", "mnli", "sst2", "copa")
-SIZES: dict[str, dict[str, int]] = {"base": {}, "tiny": {"num_hidden_layers": 2, "hidden_size": 32,
+SIZES: dict[str, dict[str, Any]] = {"base": {}, "tiny": {"num_hidden_layers": 2, "hidden_size": 32,
                                                         "num_attention_heads": 2, "intermediate_size": 64}}  # fmt: skip
 
 
@@ -129,7 +130,7 @@ class Ledger:
 
     def __init__(self, path: Path | None) -> None:
         lines = path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else []
-        self.path, self.found = path, {name: result for name, result in map(json.loads, lines)}
+        self.path, self.found = path, dict(map(json.loads, lines))
         self._lock = threading.Lock()
 
     def measure(self, runs: dict[str, Run], jobs: int) -> dict[str, Any]:
@@ -147,6 +148,12 @@ class Ledger:
                 with self.path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps([name, result]) + "\n")
         return name
+
+
+def accuracy(run: Run, result: dict[str, Any]) -> float:
+    """The share of validation, in points, that was predicted right: the primary metric of all four tasks."""
+    gold = [label for _, label in read_rows(run.rows)["validation"]]
+    return 100 * statistics.mean(float(one == other) for one, other in zip(result["predicted"], gold, strict=True))
 
 
 def geometric(values: Iterable[float]) -> float:

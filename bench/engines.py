@@ -3,9 +3,9 @@
 RUN is a `common.Run` as JSON. Prints, as JSON, processor seconds since the process began at the end of every optimizer
 step, those of the whole process, its largest memory in MB, and what was predicted for the rows of validation.
 
-Both: AdamW (fused) with weight decay 0.01 and epsilon 1e-6, clipping at 1.0, the encoder's own dropout, 10 % warm-up and
-linear decay, batches collated in the process, nothing logged or saved on the way. Else the Trainer has its defaults, and
-the standard classes: a pooler (BERT) or a dense layer (RoBERTa) and a linear layer, `DataCollatorWithPadding`.
+Both: AdamW (fused) with weight decay 0.01 and epsilon 1e-6, clipping at 1.0, the encoder's own dropout, 10 % warm-up
+and linear decay, batches collated in the process, nothing logged or saved on the way. Else the Trainer has its
+defaults, and the standard classes: a pooler (BERT) or a dense layer (RoBERTa), a linear layer, padding collators.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def with_trainer(run: Run) -> dict[str, Any]:
     tokenizer = hf.AutoTokenizer.from_pretrained(run.encoder)
     hf.set_seed(run.seed)
     kind = hf.AutoModelForMultipleChoice if choice else hf.AutoModelForSequenceClassification
-    model = kind.from_pretrained(run.start or run.encoder, num_labels=rows["n_labels"] or 1, dtype=torch.float32,
+    model = kind.from_pretrained(run.start or run.encoder, num_labels=rows["n_labels"] or 2, dtype=torch.float32,
                                  ignore_mismatched_sizes=True)  # fmt: skip
     collator = hf.DataCollatorForMultipleChoice if choice else hf.DataCollatorWithPadding
     stamps: list[float] = []

@@ -58,8 +58,8 @@ def rounds(name: str, data: list[Path], folder: Path, size: int, asked: argparse
                              [found.train[i] for i in shortest + part], found.validation[:2])
             for kind, part in parts.items()
         }  # fmt: skip
-        sums = {f"{kind}_tokens": sum(sum(tokens[i]) for i in part) for kind, part in parts.items()}
-        made.append(Rows(**files, **sums, examples=count))
+        sums = {kind: sum(sum(tokens[i]) for i in part) for kind, part in parts.items()}
+        made.append(Rows(files["random"], files["grouped"], count, sums["random"], sums["grouped"]))
     return made
 
 

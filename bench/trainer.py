@@ -27,6 +27,7 @@ CELLS: dict[str, dict[str, Any]] = {
     "dynamic bf16": {"engine": "trainer", "precision": "bf16"},
     "grouped bf16": {"engine": "trainer", "precision": "bf16"},
     "padded fp32": {"engine": "trainer", "padding": "max_length"},
+    "padded bf16": {"engine": "trainer", "padding": "max_length", "precision": "bf16"},
     "layover fp32": {"engine": "layover"},
     "layover bf16": {"engine": "layover", "precision": "bf16"},
 }
@@ -36,7 +37,9 @@ RATIOS: list[tuple[str, str, dict[str, float]]] = [  # ours, against, and the go
     ("layover fp32", "dynamic fp32", {"minilm": 5, "base": 2.3}),
     ("layover bf16", "grouped bf16", {"minilm": 1.7, "base": 1.5}),
     ("layover bf16", "padded fp32", {"minilm": 18, "base": 9}),
+    ("layover bf16", "padded bf16", {}),
 ]
+MEASURED = [cell for cell in CELLS if cell != "padded bf16"]  # the slowest, of which no goal speaks
 Found = dict[tuple[str, str, str], list[Any]]
 """What was found for a model, task and cell in each round."""
 
@@ -54,7 +57,7 @@ def throughput(asked: argparse.Namespace) -> None:
         runs = {
             f"{cell}, {task}, {model}, round {turn + 1}, {asked.steps} steps of {batch(model, asked)} x {asked.length}":
             run_of(cell, rows[model, task][turn], encoders[model], batch(model, asked), asked.length)
-            for turn in range(asked.rounds) for task in asked.tasks for model in asked.models for cell in CELLS
+            for turn in range(asked.rounds) for task in asked.tasks for model in asked.models for cell in asked.cells
         }  # fmt: skip
         results = Ledger(asked.out).measure(runs, asked.jobs)
     found: Found = {}
@@ -66,7 +69,7 @@ def throughput(asked: argparse.Namespace) -> None:
         for (model, task, cell), results in found.items()
     }
     for model in asked.models:
-        report(model, asked.tasks, rates, found)
+        report(model, asked, rates, found)
 
 
 def encoder(model: str, folder: Path, tiny: bool) -> str:
@@ -93,25 +96,25 @@ def rate(result: dict[str, Any], rows: Rows, cell: str) -> float:
     return rows.examples / seconds
 
 
-def report(model: str, tasks: list[str], rates: Found, found: Found) -> None:
+def report(model: str, asked: argparse.Namespace, rates: Found, found: Found) -> None:
     """Print a model's rates, ratios and memory, task by task, and each ratio's geometric mean over tasks."""
-    middle = statistics.median
+    middle, tasks, cells = statistics.median, asked.tasks, asked.cells
     show(f"{model}: examples per processor second", ["", *tasks], (
-        [cell, *(f"{middle(rates[model, task, cell]):.2f}" for task in tasks)] for cell in CELLS
+        [cell, *(f"{middle(rates[model, task, cell]):.2f}" for task in tasks)] for cell in cells
     ))  # fmt: skip
     lines = []
-    for ours, against, goals in RATIOS:
+    for ours, against, goals in (row for row in RATIOS if {*row[:2]} <= {*cells}):
         pairs = {task: (rates[model, task, ours], rates[model, task, against]) for task in tasks}
         ratios = {task: [one / other for one, other in zip(*pair, strict=True)] for task, pair in pairs.items()}
         mean = geometric(middle(each) for each in ratios.values())
-        goal = f"{goals[model]:g}: {'met' if mean >= goals[model] else 'missed'}" if model in goals else ""
-        cells = [f"{middle(each):.2f} ({min(each):.2f} to {max(each):.2f})" for each in ratios.values()]
-        lines.append([f"{ours} / {against}", *cells, f"{mean:.2f}", goal])
+        goal = f"{goals[model]:g}" if model in goals and not asked.tiny else ""
+        shown = [f"{middle(each):.2f} ({min(each):.2f} to {max(each):.2f})" for each in ratios.values()]
+        lines.append([f"{ours} / {against}", *shown, f"{mean:.2f}", goal])
     show(f"{model}: ratios, medians of rounds (ranges)", ["", *tasks, "geometric mean", "goal"], lines)
     for title, value in (("largest memory, MB", lambda r: r["peak"]), ("processor seconds to the first step's end",
                                                                        lambda r: r["stamps"][0])):  # fmt: skip
         show(f"{model}: {title}", ["", *tasks], (
-            [cell, *(f"{middle(map(value, found[model, task, cell])):.1f}" for task in tasks)] for cell in CELLS
+            [cell, *(f"{middle(map(value, found[model, task, cell])):.1f}" for task in tasks)] for cell in cells
         ))  # fmt: skip
 
 
@@ -121,8 +124,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, action="append", required=True, help="directory of task data; repeatable")
     parser.add_argument("--models", type=lambda text: text.split(","), default=list(BATCH), help="minilm,base")
     parser.add_argument("--tasks", type=lambda text: text.split(","), default=list(FOUR), help=",".join(FOUR))
+    parser.add_argument("--cells", type=lambda text: text.split(","), default=MEASURED, help=",".join(CELLS))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=3, help="timed optimizer steps of each cell")
+    parser.add_argument("--steps", type=int, default=2, help="timed optimizer steps of each cell")
     parser.add_argument("--length", type=int, default=256, help="tokens of an input at most")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--out", type=Path, help="file of results, to go on from")

@@ -25,10 +25,10 @@ from layover.tasks import TASKS
 from layover.tasks.load import load, locate
 
 SIZES: dict[str, tuple[int, int, int]] = {
-    "rte": (320, 277, 1),
-    "mnli": (640, 400, 1),
-    "sst2": (1280, 872, 1),
-    "copa": (400, 100, 3),
+    "rte": (400, 277, 1),
+    "mnli": (800, 400, 1),
+    "sst2": (1600, 872, 1),
+    "copa": (400, 100, 4),
 }
 """Rows of train and of validation, and epochs."""
 ENGINES: dict[str, dict[str, Any]] = {

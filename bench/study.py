@@ -30,7 +30,7 @@ from layover.tasks.load import load
 
 TINY = {"train": 8, "validation": 8}
 LIMITS = {
-    "rte": {"train": 96, "validation": 64},
+    "rte": {"train": 128, "validation": 64},
     "copa": {"train": 400, "validation": 100},
     "mnli": {"train": 256, "validation": 64},
     "sst2": {"train": 640, "validation": 128},

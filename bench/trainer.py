@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,10 @@ def throughput(asked: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         encoders = {model: encoder(model, folder, asked.tiny) for model in asked.models}
-        rows = {
-            (model, task): in_child(rounds, task, asked.data, folder, batch(model, asked), asked)
-            for model in asked.models
-            for task in asked.tasks
-        }
+        pairs = [(model, task) for model in asked.models for task in asked.tasks]
+        with ThreadPoolExecutor(asked.jobs) as pool:
+            made = pool.map(lambda p: in_child(rounds, p[1], asked.data, folder, batch(p[0], asked), asked), pairs)
+            rows: dict[tuple[str, str], list[Rows]] = dict(zip(pairs, made, strict=True))
         runs = {
             f"{cell}, {task}, {model}, round {turn + 1}, {asked.steps} steps of {batch(model, asked)} x {asked.length}":
             run_of(cell, rows[model, task][turn], encoders[model], batch(model, asked), asked.length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
@@ -51,6 +52,19 @@ def table(printed: str, title: str) -> dict[str, list[str]]:
     lines = printed.split(title)[1].split("\n\n")[1].splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {row[0]: row[1:] for row in rows}
+
+
+@pytest.mark.parametrize("n", [8, 10, 40])
+def test_layovers_first_epoch_reads_the_rows_as_they_lie(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from layover.train.batching import epoch_order
+
+    monkeypatch.syspath_prepend(str(BENCH))
+    common, engines = importlib.import_module("common"), importlib.import_module("engines")
+    run = common.Run(engine="layover", encoder="", rows="", batch_size=4, seed=3, ordered=True)
+    rows = {"task": "copa", "train": [[[[["a"], [str(i)]]] * 2, 0] for i in range(n)], "validation": []}
+    train = common.as_data(rows, engines.placed(n, run)).train
+    read = [int(train[i].inputs[0][1][0]) for batch in epoch_order(n, 4, 3, 0) for i in batch]
+    assert read == list(range(n))
 
 
 @pytest.mark.slow

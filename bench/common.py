@@ -126,7 +126,10 @@ def write_encoder(folder: Path, size: str) -> str:
 
 
 class Ledger:
-    """Results by name, in a file of JSON lines where one is given: what is there is not measured again."""
+    """Results by name, in a file of JSON lines where one is given: what is there is not measured again.
+
+    A name says the sizes, not the version of the code.
+    """
 
     def __init__(self, path: Path | None) -> None:
         lines = path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else []

@@ -3,8 +3,8 @@
     python bench/trainer.py throughput --data DIR     examples per processor second, and the largest memory
     python bench/trainer.py study --data DIR          24 runs from nothing, wall clock
 
---tiny shows that a command runs, with tiny models. --out FILE keeps the results, so that a command that was stopped
-goes on. What is measured, and how: sample.py and study.py.
+--tiny shows that a command runs, with tiny models. --out FILE keeps what throughput found, so that a command that was
+stopped goes on: name another file when the code has changed. What is measured, and how: sample.py and study.py.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from layover.train import attention
+from layover.train import attention, masks
 from layover.train.batching import Batch
 from layover.train.heads import Head, mean_of
 from layover.train.layout import Layout
@@ -34,7 +34,9 @@ class Network(nn.Module):
     def prepare(self, device: torch.device) -> Network:
         """Move to a device. On a CPU take the fastest way that gives what the stock encoder gives."""
         self.to(device)
-        if device.type == "cpu" and self.way == "stock":
+        if device.type != "cpu":
+            masks.install(self.encoder)
+        elif self.way == "stock":
             self.way = fastest(self.encoder, self.noise)
             install(self.encoder, self.noise)
         return self
@@ -46,9 +48,10 @@ class Network(nn.Module):
 
     def forward(self, batch: Batch, seed: int = 0, step: int = 0) -> torch.Tensor:
         """The head's scores for a micro-batch; dropout on a CPU is that of `step` of the run with `seed`."""
-        self.noise.begin(batch.layout, seed, step, with_streams=self.training)
+        on_cpu = batch.labels.device.type == "cpu"  # on a GPU dropout is torch's own
+        self.noise.begin(batch.layout, seed, step, with_streams=self.training and on_cpu)
         hidden = call(self.encoder, batch.tokens, self.noise, self.way, self.first_position).flatten(0, 1)
-        if not torch.is_autocast_enabled(hidden.device.type):
+        if not torch.is_autocast_enabled("cpu"):
             hidden = hidden.to(self.head.linear.weight.dtype)  # fp32, though the encoder be cast to bf16
         pooled = hidden[batch.inputs.begins] if self.pooling == "first" else mean_of(hidden, batch.inputs)
         return self.head(hidden, pooled, batch)

@@ -393,7 +393,7 @@ def trained(encoder: Path, data: Any, folder: Path, recipe: Recipe, **options: A
     """The result of one training run on this process's CPU."""
     from layover.train.work import train
 
-    names = ("micro_tokens", "checkpoint_seconds")
+    names = ("micro_tokens", "checkpoint_seconds", "gradient_checkpointing")
     places = Places(device="cpu", threads=1, **{name: options.pop(name) for name in names if name in options})
     arguments = {"seed": 1, "start": None, "resume": folder / "resume", "report": lambda _: None, **options}
     return train(data, recipe, location=str(encoder), places=places, **arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import torch
 from tests.kit import job_of
 
-from layover.train import graphs, loop
+from layover.train import graphs, loop, masks, precision
 from layover.train.batching import micro_batches
 from layover.train.graphs import CannotCapture, Graphs, Work, alike
 from layover.train.loop import Job, Turn, Update
@@ -174,6 +175,45 @@ def test_a_loss_that_is_not_finite_stops_a_run_by_graphs_too(
     before = {n: p.detach().clone() for n, p in job.network.encoder.named_parameters()}
     assert loop.fit(job).stopped == "nan"
     assert all(torch.equal(p, before[n]) for n, p in job.network.encoder.named_parameters())
+
+
+def compiled(encoder: Path, folder: Path, backend: str = "") -> Job:
+    job = stock(encoder, folder)
+    inner: Any = job.network.encoder
+    inner.encoder.layer = inner.encoder.layer[:1]  # compiling takes long
+    masks.install(inner)
+    job.network.prepare(CPU)
+    if backend:
+        torch.compiler.reset()
+        torch._dynamo.utils.counters.clear()
+        inner.compile(dynamic=False, backend=backend)
+    return job
+
+
+def gradients(job: Job, step: int = 0) -> dict[str, torch.Tensor]:
+    loss = loop.gradients(job, Turn(np.arange(8), step))
+    return {"loss": loss, **{n: p.grad for n, p in job.network.named_parameters() if p.grad is not None}}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+def test_a_compiled_encoder_gives_the_same_gradients(bert: Path, tmp_path: Path) -> None:
+    expected = gradients(compiled(bert, tmp_path))
+    assert_same(gradients(compiled(bert, tmp_path, "inductor")), expected, 1e-5)
+
+
+def test_an_encoder_whose_weights_are_cast_anew_in_each_step_is_compiled_once(bert: Path, tmp_path: Path) -> None:
+    plain, job = (compiled(bert, tmp_path, backend) for backend in ("", "aot_eager"))
+    for step in range(3):
+        with precision.computing(job.network, "fp32", CPU) as now:
+            now.casts = precision.cast(job.network, torch.float32)  # as to bf16 on a GPU
+            job.network.train().zero_grad(set_to_none=True)
+            batch = loop.collate(job.train, np.arange(8), job.padding, CPU, False)
+            now.backward(job.network.head.loss(now.scores(batch), batch) / 8)
+        found = {n: p.grad for n, p in job.network.named_parameters() if p.grad is not None}
+        expected = gradients(plain, step)
+        assert_same(found, {name: value for name, value in expected.items() if name != "loss"}, 1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
 # with a GPU

@@ -41,6 +41,15 @@ class Network(nn.Module):
             install(self.encoder, self.noise)
         return self
 
+    def recompute(self) -> None:
+        """Keep only what enters each layer, and compute the rest again for its gradient: less memory, more time.
+
+        The numbers stay the same, dropout included. Raises ValueError where the encoder has no layers that can.
+        """
+        encoder: Any = self.encoder  # the second name is the older one
+        enable = getattr(encoder, "activation_checkpointing_enable", None) or encoder.gradient_checkpointing_enable
+        enable({"use_reentrant": False, "context_fn": self.noise.replaying})
+
     @property
     def packed(self) -> bool:
         """Whether batches are to be packed."""

@@ -10,7 +10,9 @@ A rate is rounded to a multiple of 2**-16, and what is kept is scaled by the rat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,6 +46,29 @@ class Noise:
         """Which of the next `count` values of input `number` stay."""
         words = self.streams[number].random_raw((count + 3) // 4)
         return words.view(np.int16)[:count] >= _level(rate) - LEVELS // 2
+
+    def replaying(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """Contexts for a part of a pass and for computing it again (`torch.utils.checkpoint`), which draws the same."""
+        states: list[Any] = []
+        return self._remembering(states), self._returning_to(states)
+
+    @contextmanager
+    def _remembering(self, states: list[Any]) -> Iterator[None]:
+        states[:] = [stream.state for stream in self.streams]
+        yield
+
+    @contextmanager
+    def _returning_to(self, states: list[Any]) -> Iterator[None]:
+        ahead = [stream.state for stream in self.streams]
+        self._set(states)
+        try:
+            yield
+        finally:
+            self._set(ahead)
+
+    def _set(self, states: list[Any]) -> None:
+        for stream, state in zip(self.streams, states, strict=True):
+            stream.state = state
 
 
 class Dropout(nn.Dropout):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from layover import predictions
+from layover.errors import EncoderError, Problem
 from layover.files import write_json
 from layover.metrics import get_metric
 from layover.predictions import Predictions
@@ -85,20 +86,21 @@ def train(
         assert selection is not None
         return metric.score(decode(task, selection, raw, n_classes).predictions)
 
+    network, most = _placed(loaded, location, recipe, places, device)
     job = loop.Job(
-        network=loaded.network,
+        network=network,
         padding=loaded.tokenizer.pad_token_id,
         train=training,
         selection=selection,
         recipe=recipe,
         seed=seed,
         score=score,
-        micro_tokens=places.micro_tokens
-        or micro_tokens(loaded.network.prepare(device), recipe.precision, loaded.max_length),
+        micro_tokens=most,
         checkpoint_seconds=places.checkpoint_seconds,
         device=device,
         resume=resume,
         report=report,
+        graphs=places.graphs and device.type == "cuda" and not places.gradient_checkpointing,
     )
     state = loop.fit(job)
     decoded = decode(task, validation, loop.predict(job, validation), n_classes)
@@ -122,6 +124,23 @@ def train(
         threads=torch.get_num_threads(),
         micro_tokens=job.micro_tokens,
     )
+
+
+def _placed(
+    loaded: model.Loaded, location: str, recipe: Recipe, places: Places, device: torch.device
+) -> tuple[Network, int]:
+    """The network on its device, set up as asked for, and the tokens of a pass. None of it changes what is computed."""
+    network = loaded.network.prepare(device)
+    if places.gradient_checkpointing:
+        try:
+            network.recompute()
+        except ValueError as error:
+            hint = "leave gradient_checkpointing out of [placement]"
+            raise EncoderError(Problem(location, "has no layers that can be computed again", hint)) from error
+    most = places.micro_tokens or micro_tokens(network, recipe.precision, loaded.max_length, places.sharing)
+    if places.compile and device.type == "cuda":  # on a CPU compiled encoders are slower
+        network.encoder.compile(dynamic=False)
+    return network, most
 
 
 def write_predictions(path: Path, task: Task, result: Result) -> None:

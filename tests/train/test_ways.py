@@ -188,6 +188,24 @@ def test_an_encoder_that_does_not_pack_rightly_is_called_in_a_way_that_is_right(
     assert inner.config._attn_implementation == before != attention.NAME
 
 
+NARROW = [("pair", "first", True), ("choice", "first", True), ("pair", "mean", False), ("tagging", "first", False)]
+
+
+@pytest.mark.parametrize(("kind", "pooling", "few"), NARROW)
+def test_the_last_layer_is_computed_for_the_tokens_that_are_read(
+    encoder: Encoders, family: str, tmp_path: Path, kind: str, pooling: str, few: bool
+) -> None:
+    net, data, padding = loaded(encoder(family), tmp_path, kind, pooling=pooling)
+    assert net.prepare(CPU).narrow == (family not in ("modernbert", "deberta-v3"))
+    layers = max((m for m in net.encoder.modules() if isinstance(m, nn.ModuleList)), key=len)
+    seen: list[int] = []
+    inner = [module for module in layers[-1].modules() if isinstance(module, nn.Linear)][-1]
+    inner.register_forward_hook(lambda _, __, output: seen.append(output.numel() // output.shape[-1]))
+    batch = collate(data, np.arange(len(data)), padding, CPU, net.packed)
+    net(batch)
+    assert seen == [len(batch.inputs) if few and net.narrow else batch.layout.rows]
+
+
 def test_dropout_keeps_the_share_it_should_and_scales_it() -> None:
     streams = noise.Noise()
     lengths = np.array([300, 200])

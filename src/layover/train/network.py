@@ -12,9 +12,11 @@ from layover.train import attention, masks
 from layover.train.batching import Batch
 from layover.train.heads import Head, mean_of
 from layover.train.layout import Layout
+from layover.train.narrow import joint, narrow
 from layover.train.noise import Noise, install
 
 Way = Literal["packed", "padded", "stock"]
+PROBED = 4  # tokens of the first of two inputs by which an encoder is tried
 CLOSE = 1e-4  # relative; in fp32 the ways of computing differ by 1e-6, a wrong one by 1e-1
 
 
@@ -22,7 +24,8 @@ class Network(nn.Module):
     """An encoder, the pooled vector (first token's, or mean over tokens), and a head.
 
     `way` is how the encoder is called: "packed", with inputs end to end and layover's attention; "padded", with
-    layover's attention too; or "stock", padded and with its own attention and masks.
+    layover's attention too; or "stock", padded and with its own attention and masks. `narrow` says whether the last
+    layer can be computed for the inputs' first tokens alone.
     """
 
     def __init__(self, encoder: nn.Module, head: Head, pooling: str, noise: Noise) -> None:
@@ -30,6 +33,7 @@ class Network(nn.Module):
         self.encoder, self.head, self.pooling, self.noise = encoder, head, pooling, noise
         self.first_position = first_position(encoder)
         self.way: Way = "stock"
+        self.narrow = False
 
     def prepare(self, device: torch.device) -> Network:
         """Move to a device. On a CPU take the fastest way that gives what the stock encoder gives."""
@@ -38,6 +42,7 @@ class Network(nn.Module):
             masks.install(self.encoder)
         elif self.way == "stock":
             self.way = fastest(self.encoder, self.noise)
+            self.narrow = self.packed and narrowed(self.encoder, self.noise)
             install(self.encoder, self.noise)
         return self
 
@@ -57,11 +62,14 @@ class Network(nn.Module):
 
     def forward(self, batch: Batch, seed: int = 0, step: int = 0) -> torch.Tensor:
         """The head's scores for a micro-batch; dropout on a CPU is that of `step` of the run with `seed`."""
-        on_cpu = batch.labels.device.type == "cpu"  # on a GPU dropout is torch's own
-        self.noise.begin(batch.layout, seed, step, with_streams=self.training and on_cpu)
+        first = self.packed and self.narrow and self.pooling == "first" and self.head.reads_inputs
+        streams = self.training and batch.labels.device.type == "cpu"  # on a GPU dropout is torch's own
+        self.noise.begin(batch.layout, seed, step, streams, batch.inputs.begins if first else None)
         hidden = call(self.encoder, batch.tokens, self.noise, self.way, self.first_position).flatten(0, 1)
         if not torch.is_autocast_enabled("cpu"):
             hidden = hidden.to(self.head.linear.weight.dtype)  # fp32, though the encoder be cast to bf16
+        if first:  # the rows of the others were not computed
+            return self.head(hidden, hidden, batch)
         pooled = hidden[batch.inputs.begins] if self.pooling == "first" else mean_of(hidden, batch.inputs)
         return self.head(hidden, pooled, batch)
 
@@ -112,12 +120,35 @@ def fastest(encoder: Any, noise: Noise) -> Way:
         encoder.train(training)
 
 
-def _probe(encoder: Any, noise: Noise, way: Way, first: int) -> torch.Tensor:
+def narrowed(encoder: nn.Module, noise: Noise) -> bool:
+    """Let a packed encoder compute its last layer for first tokens alone; False where it cannot be done."""
+    first, training = first_position(encoder), encoder.training
+    encoder.eval()
+    try:
+        expected = _probe(encoder, noise, "packed", first)[[0, PROBED]]
+        module = joint(encoder, lambda: _probe(encoder, noise, "packed", first))
+        if module is None:
+            return False
+        hook = narrow(module, noise)
+        try:
+            found = _probe(encoder, noise, "packed", first, only_first=True)
+        except Exception:  # whatever a foreign layer raises
+            found = torch.zeros(0)
+        right = found.shape == expected.shape and torch.allclose(found, expected, rtol=CLOSE, atol=CLOSE)
+        if not right:
+            hook.remove()
+        return right
+    finally:
+        noise.end()
+        encoder.train(training)
+
+
+def _probe(encoder: Any, noise: Noise, way: Way, first: int, only_first: bool = False) -> torch.Tensor:
     """Hidden states [tokens, width] of two inputs, one longer than any window of local attention if there is one."""
     config = encoder.config
     positions = getattr(config, "max_position_embeddings", None) or 512
     window = getattr(config, "sliding_window", None) or 0
-    lengths = np.array([4, min(window + 8, positions - first)])
+    lengths = np.array([PROBED, min(window + 8, positions - first)])
     layout = Layout.of(lengths, np.zeros((2, 2), np.int64), 0 if way == "packed" else int(lengths.max()))
     rows, shape = layout.tokens(), (-1, layout.length or layout.rows)
     ids, mask = np.zeros(layout.rows, np.int64), np.zeros(layout.rows, np.int64)
@@ -130,6 +161,8 @@ def _probe(encoder: Any, noise: Noise, way: Way, first: int) -> torch.Tensor:
         tokens["position_ids"] = torch.from_numpy(places.reshape(shape))
     else:
         tokens["attention_mask"] = torch.from_numpy(mask.reshape(shape))
-    noise.begin(layout, 0, 0, with_streams=False)
+    read = torch.from_numpy(layout.begins) if only_first else None
+    noise.begin(layout, 0, 0, with_streams=False, read=read)
     with torch.inference_mode():
-        return call(encoder, tokens, noise, way, first).flatten(0, 1)[torch.from_numpy(rows)]
+        found = call(encoder, tokens, noise, way, first).flatten(0, 1)
+        return found if only_first else found[torch.from_numpy(rows)]

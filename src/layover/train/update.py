@@ -29,7 +29,7 @@ class Update:
         self.max_grad_norm = recipe.max_grad_norm
         self.loss, self.broken = (torch.zeros((), device=device) for _ in range(2))
         self.optimizer = _optimizer(self.parameters, recipe, device)
-        self.optimizer.found_inf = self.broken  # pyright: ignore[reportAttributeAccessIssue]  # fused steps look at it
+        self.optimizer.found_inf = self.broken  # pyright: ignore[reportAttributeAccessIssue]
 
     def take(self, loss: torch.Tensor, rate: float) -> None:
         """Take in a batch's summed loss and the learning rate of its step."""
@@ -41,10 +41,15 @@ class Update:
                 group["lr"] = rate
 
     def apply(self) -> None:
-        """Clip and step. On a GPU this queues work, and waits for none."""
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
+        """Clip and step. On a GPU this queues work, and waits for none.
+
+        Fused steps read on the device what they divide gradients by, and whether to do anything: clipping takes no
+        pass over the gradients of its own.
+        """
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         finite = self.loss.isfinite() & norm.isfinite()
         self.broken.copy_(torch.maximum(self.broken, (~finite).float()))
+        self.optimizer.grad_scale = ((norm + 1e-6) / self.max_grad_norm).clamp(min=1.0)  # pyright: ignore[reportAttributeAccessIssue]
         self.optimizer.step()
 
 

@@ -96,8 +96,7 @@ class Placement(Table):
     micro_tokens: Annotated[int, Field(ge=0)] = 0
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
     gradient_checkpointing: bool = False
-    graphs: bool = False
-    compile: bool = False
+    graphs: Literal["off", "on", "compiled"] = "off"
 
 
 class Study(Table):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from tests.kit import job_of
 
-from layover.train import graphs, loop, masks, precision
+from layover.train import graphs, loop, masks, network, precision
 from layover.train.batching import micro_batches
 from layover.train.graphs import CannotCapture, Graphs, Work, alike
 from layover.train.loop import Job, Turn, Update
@@ -76,7 +76,7 @@ def test_a_run_by_captured_steps_is_the_run_without(
     expected = ended(stock(bert, tmp_path, kind))
     recorder = Recorder()
     monkeypatch.setattr(graphs, "OnGpu", lambda: recorder)
-    job = dataclasses.replace(stock(bert, tmp_path, kind), graphs=True)
+    job = dataclasses.replace(stock(bert, tmp_path, kind), graphs="on")
     assert len(job.train) == 18  # two whole batches an epoch, and one of two
     assert_same(ended(job), expected, 0.0)
     assert recorder.made >= 2  # a pass at least, and the update
@@ -143,7 +143,7 @@ def test_a_step_that_cannot_be_captured_is_taken_without(
 ) -> None:
     expected = ended(stock(bert, tmp_path))
     monkeypatch.setattr(graphs, "OnGpu", lambda: refusing)
-    job = dataclasses.replace(stock(bert, tmp_path), graphs=True)
+    job = dataclasses.replace(stock(bert, tmp_path), graphs="on")
     with pytest.warns(RuntimeWarning, match="trained without CUDA graphs: no") as told:
         assert_same(ended(job), expected, 0.0)
     assert len(told) == 1
@@ -169,7 +169,7 @@ def test_a_loss_that_is_not_finite_stops_a_run_by_graphs_too(
     bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(graphs, "OnGpu", Recorder)
-    job = dataclasses.replace(stock(bert, tmp_path), graphs=True)
+    job = dataclasses.replace(stock(bert, tmp_path), graphs="on")
     with torch.no_grad():
         job.network.head.linear.weight.fill_(float("nan"))
     before = {n: p.detach().clone() for n, p in job.network.encoder.named_parameters()}
@@ -177,43 +177,75 @@ def test_a_loss_that_is_not_finite_stops_a_run_by_graphs_too(
     assert all(torch.equal(p, before[n]) for n, p in job.network.encoder.named_parameters())
 
 
-def compiled(encoder: Path, folder: Path, backend: str = "") -> Job:
+def one_layer(encoder: Path, folder: Path) -> Job:
+    """A run whose encoder is quick to compile."""
     job = stock(encoder, folder)
     inner: Any = job.network.encoder
-    inner.encoder.layer = inner.encoder.layer[:1]  # compiling takes long
+    inner.encoder.layer = inner.encoder.layer[:1]
     masks.install(inner)
     job.network.prepare(CPU)
-    if backend:
-        torch.compiler.reset()
-        torch._dynamo.utils.counters.clear()
-        inner.compile(dynamic=False, backend=backend)
     return job
 
 
-def gradients(job: Job, step: int = 0) -> dict[str, torch.Tensor]:
+def gradients(job: Job, compiling: bool, step: int = 0) -> dict[str, torch.Tensor]:
+    job.network.compiling = compiling
     loss = loop.gradients(job, Turn(np.arange(8), step))
     return {"loss": loss, **{n: p.grad for n, p in job.network.named_parameters() if p.grad is not None}}
 
 
+def graphs_compiled() -> int:
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+@pytest.fixture
+def _nothing_compiled() -> None:
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+@pytest.mark.usefixtures("_nothing_compiled")
 def test_a_compiled_encoder_gives_the_same_gradients(bert: Path, tmp_path: Path) -> None:
-    expected = gradients(compiled(bert, tmp_path))
-    assert_same(gradients(compiled(bert, tmp_path, "inductor")), expected, 1e-5)
+    job = one_layer(bert, tmp_path)
+    assert_same(gradients(job, True), gradients(job, False), 1e-5)
+    assert graphs_compiled() == 1
 
 
-def test_an_encoder_whose_weights_are_cast_anew_in_each_step_is_compiled_once(bert: Path, tmp_path: Path) -> None:
-    plain, job = (compiled(bert, tmp_path, backend) for backend in ("", "aot_eager"))
-    for step in range(3):
-        with precision.computing(job.network, "fp32", CPU) as now:
-            now.casts = precision.cast(job.network, torch.float32)  # as to bf16 on a GPU
-            job.network.train().zero_grad(set_to_none=True)
-            batch = loop.collate(job.train, np.arange(8), job.padding, CPU, False)
-            now.backward(job.network.head.loss(now.scores(batch), batch) / 8)
-        found = {n: p.grad for n, p in job.network.named_parameters() if p.grad is not None}
-        expected = gradients(plain, step)
-        assert_same(found, {name: value for name, value in expected.items() if name != "loss"}, 1e-5)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+@pytest.mark.usefixtures("_nothing_compiled")
+def test_what_is_compiled_serves_casts_of_weights_and_later_runs(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traced = torch.compile(network.call, dynamic=False, backend="aot_eager")  # all of it but making kernels
+    monkeypatch.setattr(network, "compiled", lambda: traced)
+    for job in (one_layer(bert, tmp_path), one_layer(bert, tmp_path)):
+        for step in range(2):
+            job.network.compiling = True
+            with precision.computing(job.network, "fp32", CPU) as now:
+                now.casts = precision.cast(job.network, torch.float32)  # as to bf16 on a GPU
+                job.network.train().zero_grad(set_to_none=True)
+                batch = loop.collate(job.train, np.arange(8), job.padding, CPU, False)
+                loss = job.network.head.loss(now.scores(batch), batch)
+                now.backward(loss / 8)
+            own = {n: p.grad for n, p in job.network.named_parameters() if p.grad is not None}
+            assert_same({"loss": loss.detach(), **own}, gradients(job, False, step), 1e-5)
+    assert graphs_compiled() == 1
+
+
+@pytest.mark.usefixtures("_nothing_compiled")
+def test_only_what_is_captured_is_compiled(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    traced = torch.compile(network.call, dynamic=False, backend="eager")
+    monkeypatch.setattr(network, "compiled", lambda: traced)
+    monkeypatch.setattr(graphs, "OnGpu", Recorder)
+    expected = ended(one_layer(bert, tmp_path))
+    job = dataclasses.replace(one_layer(bert, tmp_path), graphs="compiled")
+    job = dataclasses.replace(job, selection=job.train)  # evaluated in batches of another size
+    assert_same(ended(job), expected, 1e-6)
+    shapes = {
+        int(job.train.longest[order].max()) for epoch in (0, 1) for order in loop.epoch_order(18, 8, 1, epoch)[:2]
+    }
+    assert 0 < graphs_compiled() <= len(shapes)
+    assert not job.network.compiling
 
 
 # with a GPU
@@ -221,7 +253,9 @@ def test_an_encoder_whose_weights_are_cast_anew_in_each_step_is_compiled_once(be
 
 def on_gpu(encoder: Path, folder: Path, kind: str, with_graphs: bool, **fields: Any) -> Job:
     fields = {"dropout": 0.1, "epochs": 3, "learning_rate": 1e-3, **fields}
-    return dataclasses.replace(job_of(encoder, folder, kind, torch.device("cuda"), **fields), graphs=with_graphs)
+    return dataclasses.replace(
+        job_of(encoder, folder, kind, torch.device("cuda"), **fields), graphs="on" if with_graphs else "off"
+    )
 
 
 @NO_GPU

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from layover.train.determinism import derive
+from layover.train.determinism import CPU, derive
 from layover.train.encode import Encoded, ranges, stretches
 from layover.train.layout import Layout
 
@@ -24,7 +24,6 @@ from layover.train.layout import Layout
 # for kernels; longer inputs are padded to a multiple of the last.
 LADDER = (16, 32, 48, 64, 96, 128, 192, 256)
 ALIGNED = 16  # bytes: where an array may begin among others
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,8 @@ import hashlib
 
 import torch
 
+CPU = torch.device("cpu")
+
 
 def derive(seed: int, *names: str | int) -> int:
     """Make the seed of one named random stream of a run.
@@ -17,11 +19,14 @@ def derive(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
 
-def prepare_process(threads: int) -> None:
-    """Settings of a process that trains. On a GPU, results repeat up to the rounding of its reductions."""
+def prepare_process(threads: int, device: torch.device = CPU) -> None:
+    """Settings of a process that trains. On a GPU, results repeat up to the rounding of its reductions.
+
+    Its deterministic kernels are slower, and there are none for attention: they would not make results repeat.
+    """
     if threads:  # else torch's own choice: OMP_NUM_THREADS, or all cores
         torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
     # a guard against bugs that costs every step: nothing here reads memory that it has not written
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010  (torch does not declare it)
     quiet()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,9 @@ from layover.train.update import Update
 
 if TYPE_CHECKING:
     from layover.train.loop import Job, Turn
+    from layover.train.network import Network
 
+MOST_SHAPES = 256  # that an encoder is compiled for in a process; torch gives up after 8
 WARM_UP = 2  # times that work is done before it is captured: libraries make themselves ready in the first
 Work = Callable[[], None]  # on tensors that stay where they are
 Record = Callable[[Work], Work]  # work as something that does the same again
@@ -116,7 +118,7 @@ class Graphs:
             torch._foreach_copy_(list(self.kept.values()), list(found.values()))  # pyright: ignore[reportPrivateImportUsage]
             network.zero_grad(set_to_none=True)
 
-        with _same_dropout(job.device):
+        with _same_dropout(job.device), _compiling(network, job.graphs == "compiled"):
             replay = self.record(work)
         return Pass(_read(batch), loss, replay)
 
@@ -154,6 +156,17 @@ def _same_dropout(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.cuda.set_rng_state(state, device)
+
+
+@contextmanager
+def _compiling(network: Network, on: bool) -> Iterator[None]:
+    """Compile the encoder for what is recorded, and for nothing else: other batches have shapes of all kinds."""
+    network.compiling = on
+    try:
+        with torch._dynamo.config.patch(recompile_limit=MOST_SHAPES) if on else nullcontext():
+            yield
+    finally:
+        network.compiling = False
 
 
 class OnGpu:

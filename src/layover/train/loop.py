@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -41,8 +41,8 @@ class Job:
 
     `selection` is None where the recipe never looks at one. `score` maps predictions on the selection set to points.
     `padding` is the token that pads inputs, and `micro_tokens` bounds the tokens per forward pass. `resume` is the
-    folder of its checkpoint, written every `checkpoint_seconds`. `report` is told where the run stands. `graphs` is
-    whether steps that look alike are captured as CUDA graphs; a CPU has none.
+    folder of its checkpoint, written every `checkpoint_seconds`. `report` is told where the run stands. `graphs`
+    says whether steps that look alike are captured as CUDA graphs, of a compiled encoder or not; a CPU has none.
     """
 
     network: Network
@@ -57,7 +57,7 @@ class Job:
     device: torch.device
     resume: Path
     report: Report
-    graphs: bool = False
+    graphs: Literal["off", "on", "compiled"] = "off"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class Turn:
 def fit(job: Job) -> State:
     """Train; the network ends with the best or the last weights, as the recipe says. Returns where the run ended."""
     take, apply = partial(gradients, job), Update.apply
-    if job.graphs:
+    if job.graphs != "off":
         graphs = Graphs(job, take)
         take, apply = graphs.gradients, graphs.update
     run = course(job, apply)

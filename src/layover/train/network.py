@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -34,6 +35,7 @@ class Network(nn.Module):
         self.first_position = first_position(encoder)
         self.way: Way = "stock"
         self.narrow = False
+        self.compiling = False  # whether the encoder is compiled for the shapes that it meets
 
     def prepare(self, device: torch.device) -> Network:
         """Move to a device. On a CPU take the fastest way that gives what the stock encoder gives."""
@@ -65,7 +67,8 @@ class Network(nn.Module):
         first = self.packed and self.narrow and self.pooling == "first" and self.head.reads_inputs
         streams = self.training and batch.labels.device.type == "cpu"  # on a GPU dropout is torch's own
         self.noise.begin(batch.layout, seed, step, streams, batch.inputs.begins if first else None)
-        hidden = call(self.encoder, batch.tokens, self.noise, self.way, self.first_position).flatten(0, 1)
+        called = compiled() if self.compiling else call
+        hidden = called(self.encoder, batch.tokens, self.noise, self.way, self.first_position).flatten(0, 1)
         if not torch.is_autocast_enabled("cpu"):
             hidden = hidden.to(self.head.linear.weight.dtype)  # fp32, though the encoder be cast to bf16
         if first:  # the rows of the others were not computed
@@ -82,6 +85,12 @@ def call(
         tokens = {**tokens, "position_ids": tokens["position_ids"] + first}
     own = {"noise": noise} if way != "stock" else {}
     return encoder(**tokens, **own, **options).last_hidden_state
+
+
+@cache
+def compiled() -> Any:
+    """`call`, compiled for every shape that it meets; what it has compiled serves all encoders of a kind."""
+    return torch.compile(call, dynamic=False)
 
 
 def first_position(encoder: nn.Module) -> int:

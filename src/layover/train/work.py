@@ -71,9 +71,9 @@ def train(
 
     A run that was killed goes on from the checkpoint in `resume`, and ends with the same numbers on a CPU.
     """
-    prepare_process(places.threads)
-    keep_freed()
     device = pick_device(places.device)
+    prepare_process(places.threads, device)
+    keep_freed()
     torch.manual_seed(derive(seed, "initialise"))
     loaded = model.load(location, start, data.task, recipe, seed)
 
@@ -87,7 +87,7 @@ def train(
         assert selection is not None
         return metric.score(decode(task, selection, raw, n_classes).predictions)
 
-    network, most = _placed(loaded, location, recipe, places, device)
+    network = _placed(loaded.network, location, places, device)
     job = loop.Job(
         network=network,
         padding=loaded.tokenizer.pad_token_id,
@@ -96,12 +96,12 @@ def train(
         recipe=recipe,
         seed=seed,
         score=score,
-        micro_tokens=most,
+        micro_tokens=places.micro_tokens or micro_tokens(network, recipe.precision, loaded.max_length, places.sharing),
         checkpoint_seconds=places.checkpoint_seconds,
         device=device,
         resume=resume,
         report=report,
-        graphs=places.graphs and device.type == "cuda" and not places.gradient_checkpointing,
+        graphs=places.graphs if device.type == "cuda" and not places.gradient_checkpointing else "off",
     )
     state = loop.fit(job)
     decoded = decode(task, validation, loop.predict(job, validation), n_classes)
@@ -127,21 +127,16 @@ def train(
     )
 
 
-def _placed(
-    loaded: model.Loaded, location: str, recipe: Recipe, places: Places, device: torch.device
-) -> tuple[Network, int]:
-    """The network on its device, set up as asked for, and the tokens of a pass. None of it changes what is computed."""
-    network = loaded.network.prepare(device)
+def _placed(network: Network, location: str, places: Places, device: torch.device) -> Network:
+    """The network on its device, set up as asked for: none of this changes what it computes."""
+    network.prepare(device)
     if places.gradient_checkpointing:
         try:
             network.recompute()
         except ValueError as error:
             hint = "leave gradient_checkpointing out of [placement]"
             raise EncoderError(Problem(location, "has no layers that can be computed again", hint)) from error
-    most = places.micro_tokens or micro_tokens(network, recipe.precision, loaded.max_length, places.sharing)
-    if places.compile and device.type == "cuda":  # on a CPU compiled encoders are slower
-        network.encoder.compile(dynamic=False)
-    return network, most
+    return network
 
 
 def write_predictions(path: Path, task: Task, result: Result) -> None:

@@ -496,7 +496,27 @@ def trained(encoder: Path, data: Any, folder: Path, recipe: Recipe, **options: A
     """The result of one training run on this process's CPU."""
     from layover.train.work import train
 
-    names = ("micro_tokens", "checkpoint_seconds")
+    names = ("micro_tokens", "checkpoint_seconds", "gradient_checkpointing")
     places = Places(device="cpu", threads=1, **{name: options.pop(name) for name in names if name in options})
     arguments = {"seed": 1, "start": None, "resume": folder / "resume", "report": lambda _: None, **options}
     return train(data, recipe, location=str(encoder), places=places, **arguments)
+
+
+def job_of(encoder: Path, folder: Path, kind: str, device: Any, n_train: int = 24, **fields: Any) -> Any:
+    """A `loop.Job` that trains on a generated task's training set, with inputs of many lengths, and looks at no other.
+
+    `fields` are the recipe's; batches have 8 examples where they do not say.
+    """
+    from layover.train import model
+    from layover.train.encode import encode
+    from layover.train.loop import Job
+
+    task, data = task_of_kind(folder, kind, n_train)
+    recipe = Recipe(**{"batch_size": 8, "checkpoint": "last", "patience": 0, **fields})
+    found = model.load(str(encoder), None, task, recipe, 1)
+    encoded = encode(data.train, task, found.tokenizer, found.max_length)
+    return Job(
+        network=found.network, padding=found.tokenizer.pad_token_id, train=encoded, selection=None, recipe=recipe,
+        seed=1, score=lambda _: 0.0, micro_tokens=10**6, checkpoint_seconds=1e9, device=device, resume=folder / "none",
+        report=lambda _: None,
+    )  # fmt: skip

@@ -161,7 +161,10 @@ class Places:
     `data`: directories of task data. `files`: a user's own files by task and split. `encoders`: the directory or Hub
     id of each encoder identity. `micro_tokens`: padded tokens per forward pass at most, 0 = what suits the device;
     gradients accumulate over the effective batch. `checkpoint_seconds`: the work that a killed step loses at most.
-    `threads`: of a CPU process, 0 = torch's choice (OMP_NUM_THREADS, or all cores).
+    `threads`: of a CPU process, 0 = torch's choice (OMP_NUM_THREADS, or all cores). `gradient_checkpointing`: compute
+    what lies inside the encoder's layers twice instead of keeping it. On a GPU, `graphs` are "on" where steps that look
+    alike are captured as CUDA graphs, "compiled" where the encoder is compiled for them, and `sharing` processes share
+    its memory.
     """
 
     data: tuple[Path, ...] = ()
@@ -171,3 +174,6 @@ class Places:
     threads: int = 0
     micro_tokens: int = 0
     checkpoint_seconds: float = 60.0
+    gradient_checkpointing: bool = False
+    graphs: Literal["off", "on", "compiled"] = "off"
+    sharing: int = 1

@@ -96,6 +96,8 @@ class Placement(Table):
     threads: Annotated[int, Field(ge=0)] = 0
     micro_tokens: Annotated[int, Field(ge=0)] = 0
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
+    gradient_checkpointing: bool = False
+    graphs: Literal["off", "on", "compiled"] = "off"
 
 
 class Study(Table):

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layover.train.batching import collate, epoch_order, micro_batches, rung
+from layover.train.batching import apart, collate, epoch_order, joined, micro_batches, padded
 from layover.train.determinism import derive
 from layover.train.encode import Encoded
 from layover.train.layout import Layout
@@ -89,7 +89,26 @@ def test_groups_of_inputs_hold_every_token_once(lengths: list[int], packed: bool
 
 
 def test_a_length_is_padded_to_the_next_rung_of_the_ladder() -> None:
-    assert [rung(n) for n in (1, 16, 17, 255, 256, 257, 512, 513)] == [16, 16, 32, 256, 256, 512, 512, 768]
+    lengths = np.array([1, 16, 17, 255, 256, 257, 512, 513])
+    assert padded(lengths, torch.device("cuda")).tolist() == [16, 16, 32, 256, 256, 512, 512, 768]
+    assert padded(lengths, torch.device("cpu")).tolist() == lengths.tolist()
+
+
+def test_arrays_that_travel_together_come_apart_as_they_were() -> None:
+    draw = np.random.default_rng(0)
+    whole = draw.integers(0, 99, (3, 5))
+    arrays = [
+        whole,
+        whole[:, 1] > 40,
+        np.zeros((0, 2), np.int32),
+        draw.normal(size=7),
+        whole.T[::2],
+        np.array([], bool),
+    ]
+    found = apart(joined(arrays), arrays)
+    for tensor, array in zip(found, arrays, strict=True):
+        assert tensor.dtype == torch.from_numpy(np.ascontiguousarray(array)).dtype
+        assert np.array_equal(tensor.numpy(), array)
 
 
 def test_an_epoch_is_a_permutation_that_depends_on_seed_and_epoch_alone() -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from layover.tasks.formats import Choice, Single
 from layover.tasks.spans import Coreference, EdgeProbing, Span, Tagging, WordInContext
 from layover.tasks.task import Task
-from layover.train.batching import Batch, Stretches
+from layover.train.batching import Batch, Stretches, moved
 from layover.train.heads import MOST_SCORES, Attentive, Head
 from layover.train.layout import Layout
 from layover.train.noise import Noise
@@ -27,6 +27,10 @@ def head(form: Any, labels: tuple[str, ...] = (), bounds: tuple[float, float] | 
     return Head(WIDTH, task, dropout=0.0, seed=seed, noise=Noise()).eval()
 
 
+def made(begins: Any, ends: Any) -> Stretches:
+    return Stretches(*moved(Stretches.parts(begins, ends), CPU))
+
+
 def batch(
     labels: Any = (), sizes: Any = (), spans: Any = (), example: Any = (), lengths: Any = None, inside: Any = None
 ) -> Batch:
@@ -37,11 +41,11 @@ def batch(
     return Batch(
         tokens={},
         layout=Layout(lengths, ends - lengths, int(ends[-1]), 0, np.zeros((len(lengths), 2), np.int64)),
-        inputs=Stretches.of(ends - lengths, ends, CPU),
+        inputs=made(ends - lengths, ends),
         sizes=list(sizes),
         targets=np.arange(n),
         labels=torch.tensor(labels),
-        spans=[Stretches.of(mark[:, 0], mark[:, 1], CPU) for mark in marks.swapaxes(0, 1)],
+        spans=[made(mark[:, 0], mark[:, 1]) for mark in marks.swapaxes(0, 1)],
         example=torch.tensor(example or list(range(n))),
         counts=np.bincount(example, minlength=len(lengths)).tolist() if len(example) else [1] * n,
         inside=None if inside is None else torch.tensor(inside),
@@ -118,7 +122,7 @@ def test_attention_pools_each_stretch_by_itself() -> None:
     pool = Attentive(WIDTH, 3)
     hidden = torch.randn(12, WIDTH)
     begins, ends = np.array([6, 2, 7]), np.array([7, 6, 10])
-    span = Stretches.of(begins, ends, CPU)
+    span = made(begins, ends)
     found = pool(hidden, span)
     for vector, begin, end in zip(found, begins, ends, strict=True):
         projected = pool.project(hidden[begin:end])

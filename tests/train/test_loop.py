@@ -19,6 +19,7 @@ from layover.tasks.load import locate
 from layover.tasks.own import declaration, own_files, own_task
 from layover.train import loop, work
 from layover.train.loop import learning_rate
+from layover.train.update import Update
 
 RECIPE = Recipe(
     epochs=2, batch_size=4, max_length=32, learning_rate=1e-3, evaluate_every=2, patience=4, dropout=0.1
@@ -188,13 +189,11 @@ def test_the_best_weights_or_the_last_ones_are_kept(run: Callable[..., Any], mon
         assert (result.state.step, result.state.best_step) == (12, 3)
         kept[checkpoint] = result.network.state_dict()
     weights: dict[int, Any] = {}
-    update = loop._update
 
-    def watched(network: Any, *arguments: Any) -> None:
-        update(network, *arguments)
-        weights[len(weights) + 1] = {n: t.clone() for n, t in network.state_dict().items()}
+    def watched(job: Any, state: Any, *_: Any) -> None:
+        weights[state.step] = {n: t.clone() for n, t in job.network.state_dict().items()}
 
-    monkeypatch.setattr(loop, "_update", watched)
+    monkeypatch.setattr(loop, "_report", watched)
     scores_of(monkeypatch, [10, 20, 90, *[30] * 9])
     run(dataclasses.replace(EACH_STEP, patience=20))
     for checkpoint, step in (("best", 3), ("last", 12)):
@@ -250,7 +249,7 @@ def test_decay_spares_biases_and_normalisation(bert: Path, tmp_path: Path) -> No
     from layover.train.model import load
 
     network = load(str(bert), None, task, RECIPE, 1).network
-    optimizer = loop._optimizer(network, dataclasses.replace(RECIPE, weight_decay=0.3))
+    optimizer = Update(network, dataclasses.replace(RECIPE, weight_decay=0.3), torch.device("cpu")).optimizer
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     names = dict(network.named_parameters())
     assert len(decay) == len(names)

@@ -22,6 +22,16 @@ def test_as_many_inputs_as_fit_into_the_share_that_is_free(fixed: int, each: int
     assert fixed + (inputs + 1) * each > room - 1 or tokens + length > memory.MOST
 
 
+@given(total=st.integers(1, 10**11), sharing=st.integers(1, 16), data=st.data())
+def test_processes_that_share_a_gpu_fit_beside_each_other(total: int, sharing: int, data: Any) -> None:
+    held = [data.draw(st.integers(0, total // sharing)) for _ in range(sharing)]
+    order = data.draw(st.permutations(range(sharing)))
+    for one in order:  # each takes all that it may, and then the next one asks
+        held[one] += memory.room(total - sum(held), total, held[one], sharing)
+    assert sum(held) <= total
+    assert min(held) >= total // sharing or sum(held) == total
+
+
 def test_a_larger_encoder_gets_smaller_parts_and_one_that_is_padded_the_smallest(bert: Path, tmp_path: Path) -> None:
     task, _ = task_of_kind(tmp_path, "single")
     network = model.load(str(bert), None, task, Recipe(), 1).network

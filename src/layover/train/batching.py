@@ -7,20 +7,23 @@ where there is any, without changing which examples are averaged together.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, islice, starmap
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from layover.train.determinism import derive
+from layover.train.determinism import CPU, derive
 from layover.train.encode import Encoded, ranges, stretches
 from layover.train.layout import Layout
 
 # Lengths that inputs are padded to on a GPU, where every new shape costs a compilation, a captured graph, or a search
 # for kernels; longer inputs are padded to a multiple of the last.
 LADDER = (16, 32, 48, 64, 96, 128, 192, 256)
+ALIGNED = 16  # bytes: where an array may begin among others
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +38,10 @@ class Stretches:
     rows: torch.Tensor
     owner: torch.Tensor
 
-    @classmethod
-    def of(cls, begins: NDArray[np.int64], ends: NDArray[np.int64], device: torch.device) -> Stretches:
-        """The stretches from `begins` to `ends`; what depends on their lengths is made on the host."""
-        owner = np.repeat(np.arange(len(begins)), ends - begins)
-        parts = (begins, ends, stretches(begins, ends), owner)
-        return cls(*(_moved(part, device) for part in parts))
+    @staticmethod
+    def parts(begins: NDArray[np.int64], ends: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+        """What stretches from `begins` to `ends` are made of, on the host: some of it depends on their lengths."""
+        return begins, ends, stretches(begins, ends), np.repeat(np.arange(len(begins)), ends - begins)
 
     def __len__(self) -> int:
         return len(self.begins)
@@ -76,13 +77,13 @@ def epoch_order(n: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[
 
 
 def micro_batches(
-    encoded: Encoded, examples: NDArray[np.int64], max_tokens: int, packed: bool
+    encoded: Encoded, examples: NDArray[np.int64], max_tokens: int, packed: bool, device: torch.device = CPU
 ) -> list[NDArray[np.int64]]:
     """Split examples into groups of similar length, each of at most `max_tokens` tokens (or one example).
 
     Where inputs are not `packed`, padding counts.
     """
-    longest, n_inputs = encoded.longest[examples], np.diff(encoded.groups)[examples]
+    longest, n_inputs = padded(encoded.longest[examples], device), np.diff(encoded.groups)[examples]
     order = np.argsort(longest, kind="stable")
     sizes = encoded.tokens[examples]
     parts: list[list[int]] = [[]]
@@ -96,9 +97,12 @@ def micro_batches(
     return [np.array(part, dtype=np.int64) for part in parts if part]
 
 
-def rung(length: int) -> int:
-    """The length of `LADDER` that inputs of `length` tokens are padded to."""
-    return next((rung for rung in LADDER if rung >= length), -(-length // LADDER[-1]) * LADDER[-1])
+def padded(lengths: NDArray[np.int64], device: torch.device) -> NDArray[np.int64]:
+    """The lengths that inputs of so many tokens are padded to: on a GPU the rungs of `LADDER`."""
+    if device.type == "cpu":
+        return lengths
+    rungs = np.append(LADDER, LADDER[-1])[np.searchsorted(LADDER, lengths)]
+    return np.where(lengths <= LADDER[-1], rungs, -(-lengths // LADDER[-1]) * LADDER[-1])
 
 
 def collate(encoded: Encoded, examples: NDArray[np.int64], padding: int, device: torch.device, packed: bool) -> Batch:
@@ -106,8 +110,8 @@ def collate(encoded: Encoded, examples: NDArray[np.int64], padding: int, device:
     inputs, sizes = ranges(encoded.groups, examples), np.diff(encoded.groups)[examples]
     lengths = encoded.input_lengths[inputs]
     names = np.stack([np.repeat(examples, sizes), stretches(np.zeros_like(sizes), sizes)], axis=1)
-    longest = int(lengths.max())
-    layout = Layout.of(lengths, names, 0 if packed else rung(longest) if device.type == "cuda" else longest)
+    length = 0 if packed else int(padded(lengths, device).max())
+    layout = Layout.of(lengths, names, length)
     flat, targets = stretches(*encoded.offsets[inputs].T), encoded.known(examples)
     bounds = zip(encoded.bounds[examples], encoded.bounds[examples + 1], strict=True)
     counts = [int(np.count_nonzero(~encoded.lost[begin:end])) for begin, end in bounds]
@@ -115,18 +119,52 @@ def collate(encoded: Encoded, examples: NDArray[np.int64], padding: int, device:
     spans = encoded.spans[targets].astype(np.int64)
     if spans.shape[1]:  # one input per example
         spans += layout.begins[example][:, None, None]
+    tokens = _tokens(encoded, flat, layout, padding)
+    marks = [(layout.begins, layout.begins + lengths), *((mark[:, 0], mark[:, 1]) for mark in spans.swapaxes(0, 1))]
+    inside = [] if encoded.chars is None else [_inside(encoded.chars[flat], lengths)]
+    arrays = [*tokens.values(), encoded.labels[targets], example, *chain(*starmap(Stretches.parts, marks)), *inside]
+    there = iter(moved(arrays, device))
     return Batch(
-        tokens={name: _moved(array, device) for name, array in _tokens(encoded, flat, layout, padding).items()},
+        tokens={name: next(there) for name in tokens},
         layout=layout,
-        inputs=Stretches.of(layout.begins, layout.begins + lengths, device),
         sizes=sizes.tolist(),
         targets=targets,
-        labels=_moved(np.asarray(encoded.labels[targets]), device),
-        spans=[Stretches.of(mark[:, 0], mark[:, 1], device) for mark in spans.swapaxes(0, 1)],
-        example=_moved(example, device),
+        labels=next(there),
+        example=next(there),
+        inputs=Stretches(*islice(there, 4)),
+        spans=[Stretches(*islice(there, 4)) for _ in marks[1:]],
         counts=counts,
-        inside=None if encoded.chars is None else _moved(_inside(encoded.chars[flat], lengths), device),
+        inside=next(there, None),
     )
+
+
+def moved(arrays: Sequence[NDArray[Any]], device: torch.device) -> list[torch.Tensor]:
+    """Arrays as tensors on a device: by one transfer from memory that the GPU reads itself, which nothing waits for."""
+    if device.type == "cpu":
+        return [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
+    together = joined(arrays, pinned=device.type == "cuda")
+    return apart(together.to(device, non_blocking=True), arrays)
+
+
+def joined(arrays: Sequence[NDArray[Any]], pinned: bool = False) -> torch.Tensor:
+    """The bytes of arrays, one after the other."""
+    begins = _begins(arrays)
+    together = torch.empty(begins[-1], dtype=torch.uint8, pin_memory=pinned)
+    for begin, array in zip(begins, arrays, strict=False):
+        together.numpy()[begin : begin + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return together
+
+
+def apart(together: torch.Tensor, arrays: Sequence[NDArray[Any]]) -> list[torch.Tensor]:
+    """The tensors among the bytes of such arrays."""
+    kinds = [torch.from_numpy(np.empty(0, array.dtype)).dtype for array in arrays]
+    parts = zip(_begins(arrays), arrays, kinds, strict=False)
+    return [together[begin : begin + a.nbytes].view(kind).view(a.shape) for begin, a, kind in parts]
+
+
+def _begins(arrays: Sequence[NDArray[Any]]) -> list[int]:
+    sizes = [-(-array.nbytes // ALIGNED) * ALIGNED for array in arrays]
+    return np.cumsum([0, *sizes]).tolist()
 
 
 def _tokens(encoded: Encoded, flat: NDArray[np.int64], layout: Layout, padding: int) -> dict[str, NDArray[Any]]:
@@ -152,7 +190,3 @@ def _inside(chars: NDArray[np.int32], lengths: NDArray[np.int64]) -> NDArray[np.
     found = np.zeros((len(lengths), int(lengths.max())), np.bool_)
     found[np.arange(found.shape[1]) < lengths[:, None]] = chars[:, 1] > chars[:, 0]
     return found
-
-
-def _moved(array: NDArray[Any], device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)

@@ -8,6 +8,8 @@ import random
 import numpy as np
 import torch
 
+CPU = torch.device("cpu")
+
 
 def derive(seed: int, *names: str | int) -> int:
     """Make the seed of one named random stream of a run.
@@ -22,14 +24,16 @@ def derive(seed: int, *names: str | int) -> int:
 OWN_THREADS = torch.get_num_threads()  # torch's choice: OMP_NUM_THREADS, or all cores
 
 
-def prepare_process(threads: int) -> None:
+def prepare_process(threads: int, device: torch.device = CPU) -> None:
     """Settings of a process that trains, whatever ran in it before. On a GPU, results repeat up to rounding of sums.
+
+    A GPU's deterministic kernels are slower, and there are none for attention: they would not make results repeat.
 
     The streams of a run have seeds of their own (`derive`); those of the process are reset, so that what draws from
     them unasked draws the same in every process.
     """
     torch.set_num_threads(threads or OWN_THREADS)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
     # filling memory before it is used costs time, and only shows what reads it too early
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_grad_enabled(True)

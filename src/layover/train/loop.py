@@ -10,13 +10,13 @@ import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from layover.predictions import Array
 from layover.step import Recipe
@@ -26,10 +26,11 @@ from layover.train.checkpoint import State
 from layover.train.decode import Raw
 from layover.train.determinism import derive
 from layover.train.encode import Encoded
+from layover.train.graphs import Graphs
 from layover.train.network import Network
 from layover.train.precision import computing
+from layover.train.update import Losses, Update
 
-READ_EVERY = {"cpu": 1, "cuda": 32}  # steps; reading a loss is free on a CPU
 Report = Callable[[dict[str, Any]], None]
 EVALUATION_FACTOR = 4  # a forward pass without gradients may hold this many times the tokens of one with
 
@@ -40,7 +41,8 @@ class Job:
 
     `selection` is None where the recipe never looks at one. `score` maps predictions on the selection set to points.
     `padding` is the token that pads inputs, and `micro_tokens` bounds the tokens per forward pass. `resume` is the
-    folder of its checkpoint, written every `checkpoint_seconds`. `report` is told where the run stands.
+    folder of its checkpoint, written every `checkpoint_seconds`. `report` is told where the run stands. `graphs`
+    says whether steps that look alike are captured as CUDA graphs, of a compiled encoder or not; a CPU has none.
     """
 
     network: Network
@@ -55,6 +57,7 @@ class Job:
     device: torch.device
     resume: Path
     report: Report
+    graphs: Literal["off", "on", "compiled"] = "off"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,24 +70,29 @@ class Turn:
 
 def fit(job: Job) -> State:
     """Train; the network ends with the best or the last weights, as the recipe says. Returns where the run ended."""
-    run = course(job)
+    take, apply = partial(gradients, job), Update.apply
+    if job.graphs != "off":
+        graphs = Graphs(job, take)
+        take, apply = graphs.gradients, graphs.update
+    run = course(job, apply)
     try:
         turn = next(run)
         while True:
-            turn = run.send(gradients(job, turn))
+            turn = run.send(take(turn))
     except StopIteration as ended:
         return ended.value
 
 
-def course(job: Job) -> Generator[Turn, torch.Tensor, State]:
+def course(job: Job, apply: Callable[[Update], None] = Update.apply) -> Generator[Turn, torch.Tensor, State]:
     """The course of a run: asks for the gradients of one batch after the other, and is sent the batch's summed loss.
 
-    Whoever drives it leaves the gradients in the network's parameters; everything else about a run is here.
+    Whoever drives it leaves the gradients in the network's parameters; everything else about a run is here. `apply`
+    does the work of an update on the device.
     """
     recipe, network = job.recipe, job.network.prepare(job.device)
     torch.manual_seed(derive(job.seed, "dropout"))
-    optimizer, losses = _optimizer(network, recipe), Losses(job.device)
-    state, best = checkpoint.restore(job.resume, network, optimizer)
+    update, losses = Update(network, recipe, job.device), Losses(job.device)
+    state, best = checkpoint.restore(job.resume, network, update.optimizer)
     n_epochs = recipe.n_epochs(len(job.train))
     per_epoch = math.ceil(len(job.train) / recipe.batch_size)
     total, saved = n_epochs * per_epoch, time.monotonic()
@@ -93,20 +101,21 @@ def course(job: Job) -> Generator[Turn, torch.Tensor, State]:
         for examples in epoch_order(len(job.train), recipe.batch_size, job.seed, state.epoch)[state.batch :]:
             loss = yield Turn(examples, state.step)
             losses.add(loss, len(job.train.known(examples)))
-            _update(network, optimizer, learning_rate(state.step, total, recipe), recipe, losses)
+            update.take(loss, learning_rate(state.step, total, recipe))
+            apply(update)
             state.step, state.batch = state.step + 1, state.batch + 1
             state.tokens += int(job.train.tokens[examples].sum())
             late = time.monotonic() - saved >= job.checkpoint_seconds
             due = state.step % (recipe.evaluate_every or per_epoch) == 0 or state.step == total
             if not (due or late or losses.full):
                 continue
-            if not losses.read(state):
+            if not losses.read(state, update.broken):
                 break
             if due and _evaluate(job, state, per_epoch):
                 best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
             _report(job, state, total, n_epochs)
             if late:
-                checkpoint.save(job.resume, network, optimizer, best, state)
+                checkpoint.save(job.resume, network, update.optimizer, best, state)
                 saved = time.monotonic()
             if state.stopped:
                 break
@@ -123,7 +132,7 @@ def gradients(job: Job, turn: Turn) -> torch.Tensor:
     job.network.zero_grad(set_to_none=True)
     total, n_targets = torch.zeros((), device=job.device), max(1, len(job.train.known(turn.examples)))
     with computing(job.network, job.recipe.precision, job.device) as now:
-        for part in micro_batches(job.train, turn.examples, job.micro_tokens, job.network.packed):
+        for part in micro_batches(job.train, turn.examples, job.micro_tokens, job.network.packed, job.device):
             batch = collate(job.train, part, job.padding, job.device, job.network.packed)
             loss = job.network.head.loss(now.scores(batch, job.seed, turn.step), batch)
             now.backward(loss / n_targets)
@@ -137,7 +146,7 @@ def predict(job: Job, encoded: Encoded) -> Raw:
     found: list[tuple[NDArray[np.int64], torch.Tensor, torch.Tensor]] = []
     with torch.inference_mode(), computing(network, job.recipe.precision, job.device) as now:
         most = EVALUATION_FACTOR * job.micro_tokens
-        for part in micro_batches(encoded, np.arange(len(encoded)), most, network.packed):
+        for part in micro_batches(encoded, np.arange(len(encoded)), most, network.packed, job.device):
             batch = collate(encoded, part, job.padding, job.device, network.packed)
             scores = now.scores(batch)
             predicted = head.predict(scores, batch)
@@ -174,70 +183,6 @@ def learning_rate(step: int, total: int, recipe: Recipe) -> float:
     if recipe.schedule == "constant":
         return recipe.learning_rate
     return recipe.learning_rate * (total - step) / max(1.0, total - warm)
-
-
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW with decay on matrices only (biases and normalisation have one dimension)."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, eps=recipe.adam_epsilon, fused=True)
-
-
-class Losses:
-    """The losses of the steps since they were last read, left on the device: reading waits for it.
-
-    Once a loss or a gradient is not finite no step changes a weight any more, whenever that is read.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.every = READ_EVERY[device.type]
-        self.pending: list[tuple[torch.Tensor, int]] = []
-        self.broken = torch.zeros((), device=device)
-
-    @property
-    def full(self) -> bool:
-        """Whether it is time to read."""
-        return len(self.pending) >= self.every
-
-    def add(self, loss: torch.Tensor, n_targets: int) -> None:
-        """Take in a step's summed loss over its targets."""
-        self.pending.append((loss.detach(), n_targets))
-        self.check(loss.detach())
-
-    def check(self, value: torch.Tensor) -> None:
-        """Let no step from here on change a weight if this number is not finite."""
-        self.broken = torch.maximum(self.broken, (~value.isfinite()).float())
-
-    def read(self, state: State) -> bool:
-        """Move the losses into the run's state; False, and the run is stopped, where one was not finite."""
-        values = torch.stack([self.broken, *(loss for loss, _ in self.pending)]).tolist()
-        for position, (value, (_, n_targets)) in enumerate(zip(values[1:], self.pending, strict=True)):
-            if not math.isfinite(value):
-                state.step -= len(self.pending) - position - 1
-                break
-            state.loss_sum, state.loss_count = state.loss_sum + value, state.loss_count + n_targets
-        self.pending = []
-        if values[0]:
-            state.stopped = "nan"
-        return not state.stopped
-
-
-def _update(network: nn.Module, optimizer: torch.optim.Optimizer, rate: float, recipe: Recipe, losses: Losses) -> None:
-    """One optimizer step with the gradients at hand, clipped, unless something was not finite.
-
-    Fused steps read on the device what they divide gradients by, and whether to do anything: clipping takes no pass
-    over the gradients of its own.
-    """
-    norm = nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
-    losses.check(norm)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.grad_scale = ((norm + 1e-6) / recipe.max_grad_norm).clamp(min=1.0)  # pyright: ignore[reportAttributeAccessIssue]
-    optimizer.found_inf = losses.broken  # pyright: ignore[reportAttributeAccessIssue]
-    optimizer.step()
 
 
 def _evaluate(job: Job, state: State, per_epoch: int) -> bool:

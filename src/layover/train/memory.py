@@ -7,8 +7,10 @@ import os
 from collections.abc import Callable
 from functools import cache
 
+import numpy as np
 import torch
 
+from layover.train.batching import padded
 from layover.train.network import Network
 from layover.train.precision import Precision, cast
 
@@ -42,11 +44,14 @@ def keep_freed() -> None:
         mallopt(parameter, value)
 
 
-def micro_tokens(network: Network, precision: Precision, length: int) -> int:
-    """The tokens of a forward pass with gradients at most, of inputs of at most `length` tokens."""
+def micro_tokens(network: Network, precision: Precision, length: int, sharing: int = 1) -> int:
+    """The tokens of a forward pass with gradients at most, of inputs of at most `length` tokens.
+
+    A GPU's memory is divided among `sharing` processes.
+    """
     device = next(network.parameters()).device
     if device.type == "cuda":
-        return _probed(network, precision, length)
+        return _probed(network, precision, int(padded(np.array([length]), device)[0]), sharing)
     if not network.packed:
         return PADDED
     config = network.encoder.config
@@ -65,11 +70,19 @@ def fitting(used: Callable[[int], int], length: int, free: int) -> int:
     return max(1, min(inputs, MOST // length)) * length
 
 
-def _probed(network: Network, precision: Precision, length: int) -> int:
+def room(free: int, total: int, held: int, sharing: int) -> int:
+    """The bytes that a process may still take of a GPU of `total` bytes: it holds `held`, and `free` are left.
+
+    Processes that share a GPU have equal parts of it, so that it does not matter which of them asks first.
+    """
+    return min(free, total // sharing - held)
+
+
+def _probed(network: Network, precision: Precision, length: int, sharing: int) -> int:
     """What fits on the network's GPU, found by training on made-up inputs; nothing of that is left."""
     device = next(network.parameters()).device
-    # two moments and the best weights of every parameter are still to come
-    to_come = 3 * sum(p.numel() * p.element_size() for p in network.parameters())
+    # two moments, the gradients of the micro-batches before, and the best weights of every parameter are still to come
+    to_come = 4 * sum(p.numel() * p.element_size() for p in network.parameters())
     network.encoder.train()
 
     def used(n: int) -> int:
@@ -87,4 +100,8 @@ def _probed(network: Network, precision: Precision, length: int) -> int:
         return torch.cuda.max_memory_allocated(device) - before
 
     used(1)  # libraries take their workspace
-    return fitting(used, length, torch.cuda.mem_get_info(device)[0] - to_come)
+    torch.cuda.empty_cache()
+    there = room(*torch.cuda.mem_get_info(device), torch.cuda.memory_reserved(device), sharing)
+    found = fitting(used, length, there - to_come)
+    torch.cuda.empty_cache()  # other processes may need it
+    return found

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import torch
 from torch import nn
 
-from layover.train import ways
+from layover.train import masks, ways
 from layover.train.batching import Batch
 from layover.train.heads import Head, mean_of
 from layover.train.noise import Noise, install
@@ -25,15 +28,27 @@ class Network(nn.Module):
         self.first_position = first_position(encoder)
         self.way: Way = "stock"
         self.narrow = False
+        self.compiling = False  # whether the encoder is compiled for the shapes that it meets
 
     def prepare(self, device: torch.device) -> Network:
         """Move to a device. On a CPU take the fastest way that gives what the stock encoder gives."""
         self.to(device)
-        if device.type == "cpu" and self.way == "stock":
+        if device.type != "cpu":
+            masks.install(self.encoder)
+        elif self.way == "stock":
             found = ways.prepare(self.encoder, self.noise)
             self.way, self.narrow = found.way, bool(found.joint)
             install(self.encoder, self.noise)
         return self
+
+    def recompute(self) -> None:
+        """Keep only what enters each layer, and compute the rest again for its gradient: less memory, more time.
+
+        The numbers stay the same, dropout included. Raises ValueError where the encoder has no layers that can.
+        """
+        encoder: Any = self.encoder  # the second name is the older one
+        enable = getattr(encoder, "activation_checkpointing_enable", None) or encoder.gradient_checkpointing_enable
+        enable({"use_reentrant": False, "context_fn": self.noise.replaying})
 
     @property
     def packed(self) -> bool:
@@ -43,11 +58,19 @@ class Network(nn.Module):
     def forward(self, batch: Batch, seed: int = 0, step: int = 0) -> torch.Tensor:
         """The head's scores for a micro-batch; dropout on a CPU is that of `step` of the run with `seed`."""
         first = self.packed and self.narrow and self.pooling == "first" and self.head.reads_inputs
-        self.noise.begin(batch.layout, seed, step, self.training, batch.inputs.begins if first else None)
-        hidden = call(self.encoder, batch.tokens, self.noise, self.way, self.first_position).flatten(0, 1)
-        if not torch.is_autocast_enabled(hidden.device.type):
+        streams = self.training and batch.labels.device.type == "cpu"  # on a GPU dropout is torch's own
+        self.noise.begin(batch.layout, seed, step, streams, batch.inputs.begins if first else None)
+        called = compiled() if self.compiling else call
+        hidden = called(self.encoder, batch.tokens, self.noise, self.way, self.first_position).flatten(0, 1)
+        if not torch.is_autocast_enabled("cpu"):
             hidden = hidden.to(self.head.linear.weight.dtype)  # fp32, though the encoder be cast to bf16
         if first:  # the rows of the others were not computed
             return self.head(hidden, hidden, batch)
         pooled = hidden[batch.inputs.begins] if self.pooling == "first" else mean_of(hidden, batch.inputs)
         return self.head(hidden, pooled, batch)
+
+
+@cache
+def compiled() -> Any:
+    """`call`, compiled for every shape that it meets; what it has compiled serves all encoders of a kind."""
+    return torch.compile(call, dynamic=False)

@@ -10,7 +10,9 @@ A rate is rounded to a multiple of 2**-16, and what is kept is scaled by the rat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,9 +53,32 @@ class Noise:
         words = self.streams[number].random_raw((count + 3) // 4)
         return words.view(np.int16)[:count] >= _level(rate) - LEVELS // 2
 
+    def replaying(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """Contexts for a part of a pass and for computing it again (`torch.utils.checkpoint`), which draws the same."""
+        states: list[Any] = []
+        return self._remembering(states), self._returning_to(states)
+
+    @contextmanager
+    def _remembering(self, states: list[Any]) -> Iterator[None]:
+        states[:] = [stream.state for stream in self.streams]
+        yield
+
+    @contextmanager
+    def _returning_to(self, states: list[Any]) -> Iterator[None]:
+        ahead = [stream.state for stream in self.streams]
+        self._set(states)
+        try:
+            yield
+        finally:
+            self._set(ahead)
+
+    def _set(self, states: list[Any]) -> None:
+        for stream, state in zip(self.streams, states, strict=True):
+            stream.state = state
+
 
 class Dropout(nn.Dropout):
-    """Dropout from the streams of `noise` while a pass is under way, else torch's."""
+    """Dropout from the streams of `noise` while a pass is under way on a CPU, else torch's."""
 
     def __init__(self, rate: float, noise: Noise) -> None:
         super().__init__(rate)
@@ -65,9 +90,10 @@ class Dropout(nn.Dropout):
         Without them the rows are the tokens that the pass laid down, whatever the leading dimensions, or [inputs,
         heads, length, length] the attention of padded inputs, or belong to no input: then all share a stream.
         """
-        if not self.training or not self.p or self.noise.layout is None:
+        layout = self.noise.layout
+        if not self.training or not self.p or layout is None or input.device.type != "cpu":
             return functional.dropout(input, self.p, self.training)
-        kept = self._kept(input, self.noise.layout, counts)
+        kept = self._kept(input, layout, counts)
         return input * scaled(kept, self.p, input.dtype).view(input.shape)
 
     def _kept(self, input: torch.Tensor, layout: Layout, counts: Sequence[int] | None) -> NDArray[np.bool_]:

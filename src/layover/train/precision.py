@@ -31,7 +31,7 @@ class Computing:
     def __init__(self, network: Network, precision: Precision, device: torch.device) -> None:
         self.network, self.precision, self.device = network, precision, device
         self.casts: dict[str, torch.Tensor] = {}
-        if precision == "bf16" and device.type == "cuda":
+        if precision == "bf16" and device.type != "cpu":
             self.casts = cast(network)
 
     def scores(self, batch: Batch, seed: int = 0, step: int = 0) -> torch.Tensor:
@@ -59,12 +59,21 @@ class Computing:
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of a loss to that of the network's parameters."""
         loss.backward()
+        if self.casts:
+            self._collect()
+
+    def _collect(self) -> None:
+        """Move the gradients of the casts to those of the parameters, all in a few kernels."""
         parameters = dict(self.network.named_parameters())
-        for name, copy in self.casts.items():
-            if copy.grad is not None:
-                total, gradient = parameters[name].grad, copy.grad.float()
-                parameters[name].grad = gradient if total is None else total.add_(gradient)
-                copy.grad = None
+        found = [(parameters[name], copy.grad) for name, copy in self.casts.items() if copy.grad is not None]
+        gradients = _in([gradient for _, gradient in found], torch.float32)
+        sums = [(p.grad, gradient) for (p, _), gradient in zip(found, gradients, strict=True) if p.grad is not None]
+        if sums:
+            torch._foreach_add_(*map(list, zip(*sums, strict=True)))  # pyright: ignore[reportPrivateImportUsage]
+        for (parameter, _), gradient in zip(found, gradients, strict=True):
+            parameter.grad = gradient if parameter.grad is None else parameter.grad
+        for copy in self.casts.values():
+            copy.grad = None
 
 
 @contextmanager
@@ -74,7 +83,7 @@ def computing(network: Network, precision: Precision, device: torch.device) -> I
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     try:
         # the outer context keeps autocast's casts of the weights until it ends, for all micro-batches
-        with torch.autocast(device.type, enabled=False):
+        with torch.autocast("cpu", enabled=False):
             yield Computing(network, precision, device)
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
@@ -83,4 +92,12 @@ def computing(network: Network, precision: Precision, device: torch.device) -> I
 def cast(network: Network, dtype: torch.dtype = torch.bfloat16) -> dict[str, torch.Tensor]:
     """The encoder's parameters in another precision, by their names in the network, as leaves of their own."""
     named = {f"encoder.{name}": p for name, p in network.encoder.named_parameters()}
-    return {name: p.detach().to(dtype).requires_grad_(p.requires_grad) for name, p in named.items()}
+    copies = zip(named.items(), _in([p.detach() for p in named.values()], dtype), strict=True)
+    return {name: copy.requires_grad_(p.requires_grad) for (name, p), copy in copies}
+
+
+def _in(tensors: list[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
+    """Copies in another precision, by a kernel for many tensors instead of one for each."""
+    found = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
+    torch._foreach_copy_(found, tensors)  # pyright: ignore[reportPrivateImportUsage]
+    return found

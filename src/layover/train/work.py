@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from layover import predictions
+from layover.errors import EncoderError, Problem
 from layover.files import write_json
 from layover.metrics import get_metric
 from layover.predictions import Predictions
@@ -70,9 +71,9 @@ def train(
 
     A run that was killed goes on from the checkpoint in `resume`, and ends with the same numbers on a CPU.
     """
-    prepare_process(places.threads)
-    keep_freed()
     device = pick_device(places.device)
+    prepare_process(places.threads, device)
+    keep_freed()
     torch.manual_seed(derive(seed, "initialise"))
     loaded = model.load(location, start, data.task, recipe, seed)
 
@@ -86,20 +87,21 @@ def train(
         assert selection is not None
         return metric.score(decode(task, selection, raw, n_classes).predictions)
 
+    network = _placed(loaded.network, location, places, device)
     job = loop.Job(
-        network=loaded.network,
+        network=network,
         padding=loaded.tokenizer.pad_token_id,
         train=training,
         selection=selection,
         recipe=recipe,
         seed=seed,
         score=score,
-        micro_tokens=places.micro_tokens
-        or micro_tokens(loaded.network.prepare(device), recipe.precision, loaded.max_length),
+        micro_tokens=places.micro_tokens or micro_tokens(network, recipe.precision, loaded.max_length, places.sharing),
         checkpoint_seconds=places.checkpoint_seconds,
         device=device,
         resume=resume,
         report=report,
+        graphs=places.graphs if device.type == "cuda" and not places.gradient_checkpointing else "off",
     )
     state = loop.fit(job)
     decoded = decode(task, validation, loop.predict(job, validation), n_classes)
@@ -123,6 +125,18 @@ def train(
         threads=torch.get_num_threads(),
         micro_tokens=job.micro_tokens,
     )
+
+
+def _placed(network: Network, location: str, places: Places, device: torch.device) -> Network:
+    """The network on its device, set up as asked for: none of this changes what it computes."""
+    network.prepare(device)
+    if places.gradient_checkpointing:
+        try:
+            network.recompute()
+        except ValueError as error:
+            hint = "leave gradient_checkpointing out of [placement]"
+            raise EncoderError(Problem(location, "has no layers that can be computed again", hint)) from error
+    return network
 
 
 def write_predictions(path: Path, task: Task, result: Result) -> None:

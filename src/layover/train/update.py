@@ -1,0 +1,95 @@
+"""Update: what an optimizer step does with the gradients at hand, and when the host learns how it went.
+
+On a GPU nothing here waits for the device but `Losses.read`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from layover.step import Recipe
+from layover.train.checkpoint import State
+
+READ_EVERY = 32  # steps, on a GPU; reading a loss is free on a CPU
+
+
+class Update:
+    """One optimizer step with the gradients at hand; once a loss or a gradient is not finite no step changes a weight.
+
+    `loss` is the summed loss of the batch, and `broken` is 1 where something was not finite. Both stay where they are
+    on the device, and so do learning rates on a GPU, so that a graph captured once reads them in every step.
+    """
+
+    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device) -> None:
+        self.parameters = [p for p in network.parameters() if p.requires_grad]
+        self.max_grad_norm = recipe.max_grad_norm
+        self.loss, self.broken = (torch.zeros((), device=device) for _ in range(2))
+        self.optimizer = _optimizer(self.parameters, recipe, device)
+        self.optimizer.found_inf = self.broken  # pyright: ignore[reportAttributeAccessIssue]
+
+    def take(self, loss: torch.Tensor, rate: float) -> None:
+        """Take in a batch's summed loss and the learning rate of its step."""
+        self.loss.copy_(loss)
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def apply(self) -> None:
+        """Clip and step. On a GPU this queues work, and waits for none.
+
+        Fused steps read on the device what they divide gradients by, and whether to do anything: clipping takes no
+        pass over the gradients of its own.
+        """
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        finite = self.loss.isfinite() & norm.isfinite()
+        self.broken.copy_(torch.maximum(self.broken, (~finite).float()))
+        self.optimizer.grad_scale = ((norm + 1e-6) / self.max_grad_norm).clamp(min=1.0)  # pyright: ignore[reportAttributeAccessIssue]
+        self.optimizer.step()
+
+
+def _optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+    """AdamW with decay on matrices only (biases and normalisation have one dimension)."""
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    on_gpu = device.type != "cpu"
+    for group in groups:  # a rate each, which a graph can read
+        group["lr"] = torch.tensor(recipe.learning_rate, device=device) if on_gpu else recipe.learning_rate
+    return torch.optim.AdamW(groups, eps=recipe.adam_epsilon, fused=True, capturable=on_gpu)
+
+
+class Losses:
+    """The losses of the steps since they were last read, left on the device: reading waits for it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.every = 1 if device.type == "cpu" else READ_EVERY
+        self.pending: list[tuple[torch.Tensor, int]] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to read."""
+        return len(self.pending) >= self.every
+
+    def add(self, loss: torch.Tensor, n_targets: int) -> None:
+        """Take in a step's summed loss over its targets."""
+        self.pending.append((loss.detach(), n_targets))
+
+    def read(self, state: State, broken: torch.Tensor) -> bool:
+        """Move the losses into the run's state; False, and the run is stopped, where something was not finite."""
+        values = torch.stack([broken, *(loss for loss, _ in self.pending)]).tolist()
+        for position, (value, (_, n_targets)) in enumerate(zip(values[1:], self.pending, strict=True)):
+            if not math.isfinite(value):
+                state.step -= len(self.pending) - position - 1
+                break
+            state.loss_sum, state.loss_count = state.loss_sum + value, state.loss_count + n_targets
+        self.pending = []
+        if values[0]:
+            state.stopped = "nan"
+        return not state.stopped

@@ -24,7 +24,7 @@ SIZES = (512, 1024, 2048, 4096)
 
 
 def steps(name: str, data: list[Path], micro_tokens: int, threads: int, precision: str, count: int) -> dict[str, float]:
-    """Take `count` optimizer steps of 32 examples after a warm-up step; tokens, wall and processor seconds."""
+    """Take `count` optimizer steps of 32 examples after a first one; their tokens, wall and processor seconds."""
     importlib.import_module("layover.train")  # sets how threads wait, before torch is loaded
     import torch
 
@@ -33,26 +33,26 @@ def steps(name: str, data: list[Path], micro_tokens: int, threads: int, precisio
     from layover.tasks import TASKS
     from layover.tasks.load import load, locate
     from layover.train import loop, model
-    from layover.train.checkpoint import State
     from layover.train.determinism import prepare_process
     from layover.train.encode import encode
 
     prepare_process(threads)
-    task, recipe = TASKS.get(name), Recipe(precision=precision)  # type: ignore[arg-type]
-    examples = load(task, locate(task, data), selection="holdout", holdout=0.1, limit_train=256).train
+    task, size = TASKS.get(name), 32
+    recipe = Recipe(precision=precision, batch_size=size, epochs=1, checkpoint="last", patience=0)  # type: ignore[arg-type]
+    examples = load(task, locate(task, data), selection="holdout", holdout=0.1, limit_train=2 * size * count).train
     loaded = model.load(find("minilm").location, None, task, recipe, 1)
+    encoded = encode(examples[: size * (count + 1)], task, loaded.tokenizer, loaded.max_length)
+    seen: list[tuple[float, float]] = []  # wall and processor seconds after each optimizer step
     job = loop.Job(
-        network=loaded.network, tokenizer=loaded.tokenizer, selection=None, recipe=recipe, seed=1, score=lambda _: 0.0,
-        train=encode(examples, task, loaded.tokenizer, loaded.max_length), micro_tokens=micro_tokens,
-        checkpoint_seconds=1e9, device=torch.device("cpu"), resume=Path("none"), report=lambda _: None,
+        network=loaded.network, padding=loaded.tokenizer.pad_token_id, selection=None, recipe=recipe, seed=1,
+        score=lambda _: 0.0, train=encoded, micro_tokens=micro_tokens, checkpoint_seconds=1e9,
+        device=torch.device("cpu"), resume=Path("none"),
+        report=lambda _: seen.append((time.perf_counter(), time.process_time())),
     )  # fmt: skip
-    optimizer, state = loop._optimizer(job.network, recipe), State()
-    batches = loop.epoch_order(len(job.train), recipe.batch_size, 1, 0)
-    loop._optimize(job, optimizer, batches[0], 1e-5, state)
-    before, wall, cpu = state.tokens, time.perf_counter(), time.process_time()
-    for batch in batches[1 : count + 1]:
-        loop._optimize(job, optimizer, batch, 1e-5, state)
-    return {"tokens": state.tokens - before, "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    loop.fit(job)
+    order = loop.epoch_order(len(encoded), size, 1, 0)
+    tokens = sum(int(encoded.tokens[batch].sum()) for batch in order[1:])
+    return {"tokens": tokens, "wall": seen[-1][0] - seen[0][0], "cpu": seen[-1][1] - seen[0][1]}
 
 
 def micro(data: list[Path]) -> None:

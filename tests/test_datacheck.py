@@ -201,7 +201,7 @@ def test_lengths_are_those_of_training(family: str, encoder: Callable[[str], Pat
             counted.add(row)
             examples += task.examples(index, row)
         found = counted.facts(("1", "2", "3"), None).tokens
-        longest = encode(examples, task, tokenizer, 1000).longest()
+        longest = encode(examples, task, tokenizer, 1000).longest
         assert found is not None
         assert (found.longest, found.median) == (longest.max(), np.sort(longest)[9])
 

@@ -53,7 +53,7 @@ class Recipe:
     evaluate_every: int | None = setting(None, ge=1)
     patience: int = setting(5, ge=0)
     checkpoint: Literal["best", "last"] = "best"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
 
     def n_epochs(self, n_train: int) -> int:
         """The number of epochs at most, for a training set of `n_train` examples."""

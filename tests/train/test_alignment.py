@@ -5,6 +5,7 @@ What this guards against happened to others: under RoBERTa, words lost their fir
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -133,7 +134,7 @@ def test_an_answer_in_the_end_of_a_passage_that_gives_way_to_the_question_is_los
     rows = [{"p": "film " * 9 + word, "q": "what was good", "a": word} for word in ("story", "film")]
     found = encode([e for i, row in enumerate(rows) for e in task.examples(i, row)], task, bert_tokenizer, 12)
     assert found.lost.tolist() == [True, False]
-    assert found.input_lengths().max() <= 12
+    assert found.input_lengths.max() <= 12
     assert found.chars is not None
     inside = [found.chars[a:b] for a, b in found.offsets]
     for chars in inside:
@@ -153,9 +154,10 @@ def test_taking_some_examples_takes_everything_that_is_theirs(bert_tokenizer: An
         whole = encode(examples, task, bert_tokenizer, 16)
         some = np.array([5, 0, 3])
         taken, alone = whole.take(some), encode([examples[i] for i in some], task, bert_tokenizer, 16)
-        assert taken.input_lengths().tolist() == alone.input_lengths().tolist()
+        assert taken.input_lengths.tolist() == alone.input_lengths.tolist()
         tokens = stretches(*taken.offsets.T)
-        for field, expected in vars(alone).items():
+        for field in (field.name for field in dataclasses.fields(alone)):
+            expected = getattr(alone, field)
             found = getattr(taken, field)
             assert (found is None) == (expected is None), field
             if expected is None or field == "offsets":

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layover.train.batching import collate, epoch_order, micro_batches
+from layover.train.batching import collate, epoch_order, micro_batches, rung
 from layover.train.determinism import derive
 from layover.train.encode import Encoded
+from layover.train.layout import Layout
 
 
 def encoded(lengths: list[list[int]]) -> Encoded:
@@ -33,34 +32,58 @@ def encoded(lengths: list[list[int]]) -> Encoded:
 LENGTHS = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=4), min_size=1, max_size=25)
 
 
-@given(lengths=LENGTHS, limit=st.integers(1, 200))
-def test_micro_batches_hold_every_example_once_and_fit(lengths: list[list[int]], limit: int) -> None:
+@given(lengths=LENGTHS, limit=st.integers(1, 200), packed=st.booleans())
+def test_micro_batches_hold_every_example_once_and_fit(lengths: list[list[int]], limit: int, packed: bool) -> None:
     data = encoded(lengths)
-    parts = micro_batches(data, np.arange(len(data)), limit)
+    parts = micro_batches(data, np.arange(len(data)), limit, packed)
     assert sorted(int(i) for part in parts for i in part) == list(range(len(data)))
     for part in parts:
         inputs = [n for i in part for n in lengths[i]]
-        assert len(part) == 1 or len(inputs) * max(inputs) <= limit
+        assert len(part) == 1 or (sum(inputs) if packed else len(inputs) * max(inputs)) <= limit
     longest = [max(lengths[i]) for part in parts for i in part]
     assert longest == sorted(longest)
 
 
-@given(lengths=LENGTHS, draw=st.randoms(use_true_random=False))
-def test_a_padded_batch_holds_exactly_its_tokens(lengths: list[list[int]], draw: object) -> None:
+@given(lengths=LENGTHS, packed=st.booleans(), draw=st.integers(0, 2**32))
+def test_a_batch_holds_exactly_its_tokens(lengths: list[list[int]], packed: bool, draw: int) -> None:
     data = encoded(lengths)
-    some = np.random.default_rng(draw.randrange(2**32)).permutation(len(data))[: 1 + len(data) // 2]  # type: ignore[attr-defined]
-    batch = collate(data, some, SimpleNamespace(pad_token_id=-7), torch.device("cpu"))
+    some = np.random.default_rng(draw).permutation(len(data))[: 1 + len(data) // 2]
+    batch = collate(data, some, -7, torch.device("cpu"), packed)
     assert batch.sizes == [len(lengths[i]) for i in some]
     assert batch.labels.tolist() == some.tolist()
-    rows = iter(range(sum(batch.sizes)))
-    width = max(n for i in some for n in lengths[i])
-    for example in some:
-        for which in range(data.groups[example], data.groups[example + 1]):
-            row, ids = next(rows), data.ids[slice(*data.offsets[which])].tolist()
-            padding = width - len(ids)
-            assert batch.tokens["input_ids"][row].tolist() == ids + [-7] * padding
-            assert batch.tokens["attention_mask"][row].tolist() == [1] * len(ids) + [0] * padding
-            assert batch.tokens["token_type_ids"][row].tolist() == [i % 2 for i in ids] + [0] * padding
+    inputs = [which for i in some for which in range(data.groups[i], data.groups[i + 1])]
+    wanted = [data.ids[slice(*data.offsets[which])].tolist() for which in inputs]
+    rows = {name: tensor.flatten() for name, tensor in batch.tokens.items()}
+    filled = torch.zeros(batch.layout.rows, dtype=torch.bool)
+    for ids, begin, end in zip(wanted, batch.inputs.begins.tolist(), batch.inputs.ends.tolist(), strict=True):
+        assert rows["input_ids"][begin:end].tolist() == ids
+        assert rows["token_type_ids"][begin:end].tolist() == [i % 2 for i in ids]
+        if packed:
+            assert rows["position_ids"][begin:end].tolist() == list(range(len(ids)))
+        filled[begin:end] = True
+    width = max(map(len, wanted))
+    assert batch.tokens["input_ids"].shape == ((1, sum(map(len, wanted))) if packed else (len(wanted), width))
+    assert set(rows["input_ids"][~filled].tolist()) <= {-7}
+    if not packed:
+        assert torch.equal(rows["attention_mask"].bool(), filled)
+
+
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=12), packed=st.booleans())
+def test_inputs_of_equal_length_lie_together(lengths: list[int], packed: bool) -> None:
+    layout = Layout.of(np.array(lengths), np.zeros((len(lengths), 2), np.int64), 0 if packed else max(lengths) + 2)
+    groups = list(layout.groups())
+    assert [length for _, length, _ in groups] == sorted(set(lengths))
+    for begin, length, numbers in groups:
+        stride = layout.length or length
+        assert layout.begins[numbers].tolist() == [begin + stride * i for i in range(len(numbers))]
+        assert {lengths[number] for number in numbers} == {length}
+    assert sorted(number for _, _, numbers in groups for number in numbers) == list(range(len(lengths)))
+    assert len(set(layout.tokens().tolist())) == sum(lengths)
+    assert layout.positions().tolist() == [place for length in lengths for place in range(length)]
+
+
+def test_a_length_is_padded_to_the_next_rung_of_the_ladder() -> None:
+    assert [rung(n) for n in (1, 16, 17, 255, 256, 257, 512, 513)] == [16, 16, 32, 256, 256, 512, 512, 768]
 
 
 def test_an_epoch_is_a_permutation_that_depends_on_seed_and_epoch_alone() -> None:

@@ -80,7 +80,8 @@ def content(encoded: Encoded | None) -> dict[str, Any]:
         return {}
     own = stretches(*encoded.offsets.T)
     found: dict[str, Any] = {}
-    for name, value in {**vars(encoded), "offsets": encoded.input_lengths()}.items():
+    fields = {field.name: getattr(encoded, field.name) for field in dataclasses.fields(encoded)}
+    for name, value in {**fields, "offsets": encoded.input_lengths}.items():
         if name in ("texts", "golds"):
             found[name] = value and value.to_pylist()
         elif value is not None:

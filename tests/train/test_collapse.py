@@ -38,7 +38,7 @@ def collapsed(
         labels=np.array(labels),
         lost=np.array(lost or [False] * len(labels)),
         groups=np.concatenate([[0], np.cumsum(n_inputs)]),
-        input_lengths=lambda: np.array(lengths),
+        input_lengths=np.array(lengths),
     )
     return collapse(task, stopped, predictions, training, [{"loss": point} for point in loss])
 

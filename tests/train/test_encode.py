@@ -66,13 +66,13 @@ def test_choices_make_one_input_each(tokenizer: Any) -> None:
     found = encode(examples, TASKS["first"], tokenizer, 32)
     assert found.groups.tolist() == [0, 3, 5]
     assert len(found) == 2
-    assert len(found.input_lengths()) == 5
-    assert found.longest()[1] == found.input_lengths()[4]
+    assert len(found.input_lengths) == 5
+    assert found.longest[1] == found.input_lengths[4]
 
 
 def test_a_long_text_keeps_its_beginning(tokenizer: Any) -> None:
     found = encode([one((LONG,)), one(("good",))], TASKS["text"], tokenizer, 12)
-    assert found.input_lengths().tolist() == [12, 3]
+    assert found.input_lengths.tolist() == [12, 3]
     assert texts(found, tokenizer)[0] == "[CLS] the film was good and a story about trains the [SEP]"
     assert found.truncated.sum() == 1
 
@@ -80,7 +80,7 @@ def test_a_long_text_keeps_its_beginning(tokenizer: Any) -> None:
 def test_of_a_pair_the_longest_loses_its_end(tokenizer: Any) -> None:
     for first, second in ((LONG, CHOICE), (CHOICE, LONG)):
         found = encode([one((first,), (second,))], TASKS["longest"], tokenizer, 16)
-        assert found.input_lengths().tolist() == [16]
+        assert found.input_lengths.tolist() == [16]
         assert CHOICE in texts(found, tokenizer)[0]
         assert found.truncated.sum() == 1
 
@@ -99,18 +99,18 @@ def test_a_long_context_is_cut_and_question_and_choice_stay(encoder: Callable[[s
 
 def test_a_pair_that_cuts_its_first_text_keeps_the_second_whole(tokenizer: Any) -> None:
     found = encode([one((LONG,), (LONG[:60],))], TASKS["first"], tokenizer, 24)
-    assert found.input_lengths().tolist() == [24]
+    assert found.input_lengths.tolist() == [24]
     assert texts(found, tokenizer)[0].endswith(f"[SEP] {LONG[:60].strip()} [SEP]")
 
 
 def test_where_the_named_piece_is_too_short_the_rest_gives(tokenizer: Any) -> None:
     found = encode([one(("the", LONG), (LONG,))], TASKS["first"], tokenizer, 16)
-    assert found.input_lengths().tolist() == [16]
+    assert found.input_lengths.tolist() == [16]
 
 
 def test_a_piece_without_tokens_is_no_obstacle(tokenizer: Any) -> None:
     found = encode([one(("\u200b\u200b", LONG), (CHOICE,))], TASKS["first"], tokenizer, 16)
-    assert found.input_lengths().tolist() == [16]
+    assert found.input_lengths.tolist() == [16]
 
 
 def test_an_example_counts_once_however_many_of_its_inputs_were_cut(tokenizer: Any) -> None:
@@ -127,7 +127,7 @@ def test_nothing_is_ever_longer_than_the_limit(encoder: Callable[[str], Path], c
         second = None if cut == "text" else (LONG,)
         examples = [one((LONG[:n] + "x",), second) for n in range(0, 120, 7)]
         found = encode(examples, TASKS[cut], load(encoder(family)), length)
-        assert found.input_lengths().max() <= length
+        assert found.input_lengths.max() <= length
         assert len(found) == len(examples)
 
 

@@ -84,13 +84,13 @@ def test_the_gradient_of_a_batch_is_that_of_its_micro_batches(
     encoder: Encoders, family: str, tmp_path: Path, kind: str, pooling: str
 ) -> None:
     found, encoded = loaded(encoder, family, tmp_path, kind, pooling=pooling)
-    network = found.network.double().train()
+    network = found.network.prepare(CPU).double().train()
 
     def gradient(max_tokens: int) -> tuple[dict[str, torch.Tensor], int]:
         network.zero_grad(set_to_none=True)
-        parts = micro_batches(encoded, np.arange(len(encoded)), max_tokens)
+        parts = micro_batches(encoded, np.arange(len(encoded)), max_tokens, network.packed)
         for part in parts:
-            batch = collate(encoded, part, found.tokenizer, CPU)
+            batch = collate(encoded, part, found.tokenizer.pad_token_id, CPU, network.packed)
             (network.head.loss(network(batch), batch) / len(encoded)).backward()
         return {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}, len(parts)
 
@@ -106,12 +106,12 @@ def test_the_gradient_of_a_batch_is_that_of_its_micro_batches(
 @pytest.mark.parametrize("kind", ["choice", "tagging", "edge2", "words"])
 def test_predictions_do_not_depend_on_padding(encoder: Encoders, family: str, kind: str, tmp_path: Path) -> None:
     found, encoded = loaded(encoder, family, tmp_path, kind, pooling="mean")
-    network = found.network.eval()
-    assert len(set(encoded.input_lengths().tolist())) > 1
+    network, padding = found.network.prepare(CPU).eval(), found.tokenizer.pad_token_id
+    assert len(set(encoded.input_lengths.tolist())) > 1
     with torch.inference_mode():
-        together = network(collate(encoded, np.arange(len(encoded)), found.tokenizer, CPU))
-        alone = [network(collate(encoded, np.array([i]), found.tokenizer, CPU)) for i in range(len(encoded))]
-        batch = collate(encoded, np.arange(len(encoded))[::-1].copy(), found.tokenizer, CPU)
+        together = network(collate(encoded, np.arange(len(encoded)), padding, CPU, network.packed))
+        alone = [network(collate(encoded, np.array([i]), padding, CPU, network.packed)) for i in range(len(encoded))]
+        batch = collate(encoded, np.arange(len(encoded))[::-1].copy(), padding, CPU, network.packed)
         turned = network(batch)[np.argsort(batch.targets)]
     torch.testing.assert_close(torch.cat(alone), together, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(turned, together, rtol=1e-4, atol=1e-5)
@@ -144,7 +144,7 @@ def test_without_dropout_training_is_without_chance(
     encoder: Encoders, family: str, tmp_path: Path, dropout: float, same: bool
 ) -> None:
     found, encoded = loaded(encoder, family, tmp_path, dropout=dropout)
-    batch = collate(encoded, np.arange(6), found.tokenizer, CPU)
+    batch = collate(encoded, np.arange(6), found.tokenizer.pad_token_id, CPU, packed=False)
     found.network.train()
     hidden = [found.network.encoder(**batch.tokens).last_hidden_state for _ in range(2)]
     assert torch.equal(*hidden) == same
@@ -198,7 +198,7 @@ def test_precision_is_what_the_recipe_says(encoder: Encoders, family: str, tmp_p
         def watched(*arguments: Any, seen: set[torch.dtype] = seen, load: Any = load) -> Any:
             found = load(*arguments)
             layers = [m for m in found.network.encoder.modules() if isinstance(m, nn.Linear)]
-            layers[-1].register_forward_hook(lambda _, __, output: seen.add(output.dtype))
+            layers[-1].register_forward_hook(lambda m, _, output: seen.add(output.dtype) if m.training else None)
             return found
 
         with pytest.MonkeyPatch.context() as patch:

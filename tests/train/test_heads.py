@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -11,28 +12,38 @@ from torch.nn import functional
 from layover.tasks.formats import Choice, Single
 from layover.tasks.spans import Coreference, EdgeProbing, Span, Tagging, WordInContext
 from layover.tasks.task import Task
-from layover.train.batching import Batch
+from layover.train.batching import Batch, Stretches
 from layover.train.heads import MOST_SCORES, Attentive, Head
+from layover.train.layout import Layout
+from layover.train.noise import Noise
 
+CPU = torch.device("cpu")
 WIDTH = 4
 NO_YES = ("no", "yes")
 
 
 def head(form: Any, labels: tuple[str, ...] = (), bounds: tuple[float, float] | None = None, seed: int = 1) -> Head:
-    return Head(WIDTH, Task("t", 1, form, ("accuracy",), labels, bounds=bounds), dropout=0.0, seed=seed).eval()
+    task = Task("t", 1, form, ("accuracy",), labels, bounds=bounds)
+    return Head(WIDTH, task, dropout=0.0, seed=seed, noise=Noise()).eval()
 
 
 def batch(
-    labels: Any = (), sizes: Any = (), spans: Any = (), example: Any = (), mask: Any = ((1,),), inside: Any = None
+    labels: Any = (), sizes: Any = (), spans: Any = (), example: Any = (), lengths: Any = None, inside: Any = None
 ) -> Batch:
+    """Inputs of these lengths (of one token where none are given), packed in their order; `spans` are rows."""
     n = len(labels) or len(spans)
+    lengths = np.array(lengths or [1] * max(sum(sizes), n, 1))
+    ends, marks = np.cumsum(lengths), np.array(spans, dtype=np.int64).reshape(n, -1 if len(spans) else 0, 2)
     return Batch(
-        tokens={"attention_mask": torch.tensor(mask)},
+        tokens={},
+        layout=Layout(lengths, ends - lengths, int(ends[-1]), 0, np.zeros((len(lengths), 2), np.int64)),
+        inputs=Stretches.of(ends - lengths, ends, CPU),
         sizes=list(sizes),
-        targets=torch.arange(n).numpy(),
+        targets=np.arange(n),
         labels=torch.tensor(labels),
-        spans=torch.tensor(spans, dtype=torch.long) if len(spans) else torch.zeros(n, 0, 2, dtype=torch.long),
+        spans=[Stretches.of(mark[:, 0], mark[:, 1], CPU) for mark in marks.swapaxes(0, 1)],
         example=torch.tensor(example or list(range(n))),
+        counts=np.bincount(example, minlength=len(lengths)).tolist() if len(example) else [1] * n,
         inside=None if inside is None else torch.tensor(inside),
     )
 
@@ -50,7 +61,7 @@ def test_choices_of_varying_number_are_padded_with_what_is_never_chosen() -> Non
         choice.linear.weight.fill_(1.0)
     pooled = torch.tensor([[1.0], [3.0], [2.0], [-5.0], [-4.0]]).expand(5, 4)
     two = batch([0.0, 1.0], sizes=[3, 2])
-    scores = choice(pooled.unsqueeze(1), pooled, two)
+    scores = choice(pooled, pooled, two)
     assert scores.tolist() == [[4.0, 12.0, 8.0], [-20.0, -16.0, float("-inf")]]
     assert choice.predict(scores, two).tolist() == [1, 1]
 
@@ -74,16 +85,16 @@ def test_of_a_set_of_labels_the_loss_is_the_mean_over_labels_and_the_sum_over_ta
 
 def test_the_place_of_an_answer_is_learnt_over_all_tokens_and_looked_for_in_the_passage() -> None:
     span = head(Span("p", "q", "a"))
-    # tokens: special, three of the passage, one of the question, padding
-    mask, inside = [[1, 1, 1, 1, 1, 0]], [[False, True, True, True, False, False]]
-    asked = batch([0.0], spans=[[[2, 4]]], mask=mask, inside=inside)
-    hidden = torch.zeros(1, 6, WIDTH)
-    scores = span(hidden, hidden[:, 0], asked)
-    assert scores.shape == (1, 2, 6)
-    assert torch.isinf(scores[..., 5]).all()
+    # an input of six tokens; then one of five: special, three of the passage, one of the question
+    inside = [[False] * 6, [False, True, True, True, False, False]]
+    asked = batch([0.0], spans=[[[8, 10]]], example=[1], lengths=[6, 5], inside=inside)
+    hidden = torch.zeros(11, WIDTH)
+    scores = span(hidden, hidden[[0, 6]], asked)
+    assert scores.shape == (2, 2, 6)
+    assert torch.isinf(scores).tolist() == [[[False] * 6] * 2, [[False] * 5 + [True]] * 2]
     assert float(span.loss(scores, asked).detach()) == pytest.approx(float(torch.tensor(5.0).log()))
     begin, end = [9.0, 1.0, 2.0, 0.0, 9.0, 9.0], [9.0, 5.0, 1.0, 2.0, 9.0, 9.0]
-    scores = torch.tensor([[begin, end]])
+    scores = torch.tensor([[end, begin], [begin, end]])
     assert span.predict(scores, asked).tolist() == [[2, 4]]  # the best end, token 1, would be before the begin
     assert span.kept(scores, span.predict(scores, asked), asked).tolist() == [[2.0, 2.0]]
     gold = [-functional.log_softmax(torch.tensor(s), 0)[place] for s, place in ((begin, 2), (end, 3))]
@@ -91,28 +102,29 @@ def test_the_place_of_an_answer_is_learnt_over_all_tokens_and_looked_for_in_the_
 
 
 def test_a_stretch_is_its_first_token_for_tags_and_the_mean_of_its_tokens_for_a_word() -> None:
-    hidden = torch.arange(2 * 3 * WIDTH, dtype=torch.float).reshape(2, 3, WIDTH)
-    two = batch([0.0, 1.0], spans=[[[1, 3]], [[0, 2]]], example=[1, 0])
+    hidden = torch.arange(2 * 3 * WIDTH, dtype=torch.float).reshape(6, WIDTH)
+    two = batch([0.0, 1.0], spans=[[[4, 6]], [[0, 2]]], example=[1, 0], lengths=[3, 3])
     tags = head(Tagging("w"), NO_YES)
-    assert torch.equal(tags._vectors(hidden, hidden[:, 0], two), torch.stack([hidden[1, 1], hidden[0, 0]]))
-    two = batch([0.0, 1.0], spans=[[[1, 3], [2, 3]], [[0, 2], [0, 1]]], example=[1, 0])
+    assert torch.equal(tags._vectors(hidden, hidden[[0, 3]], two), torch.stack([hidden[4], hidden[0]]))
+    two = batch([0.0, 1.0], spans=[[[4, 6], [5, 6]], [[0, 2], [0, 1]]], example=[1, 0], lengths=[3, 3])
     words = head(WordInContext("a", "b", ("c", "d", "e", "f")), NO_YES)
-    expected = [torch.cat([hidden[1, 0], hidden[1, 1:3].mean(0), hidden[1, 2]]),
-                torch.cat([hidden[0, 0], hidden[0, :2].mean(0), hidden[0, 0]])]  # fmt: skip
-    assert torch.allclose(words._vectors(hidden, hidden[:, 0], two), torch.stack(expected))
+    expected = [torch.cat([hidden[3], hidden[4:6].mean(0), hidden[5]]),
+                torch.cat([hidden[0], hidden[:2].mean(0), hidden[0]])]  # fmt: skip
+    assert torch.allclose(words._vectors(hidden, hidden[[0, 3]], two), torch.stack(expected))
 
 
 def test_attention_pools_each_stretch_by_itself() -> None:
     torch.manual_seed(0)
     pool = Attentive(WIDTH, 3)
-    hidden = torch.randn(2, 6, WIDTH)
-    example, span = torch.tensor([1, 0, 1]), torch.tensor([[0, 1], [2, 6], [1, 4]])
-    found = pool(hidden, example, span)
-    for vector, owner, (begin, end) in zip(found, example, span.tolist(), strict=True):
-        projected = pool.project(hidden[owner, begin:end])
+    hidden = torch.randn(12, WIDTH)
+    begins, ends = np.array([6, 2, 7]), np.array([7, 6, 10])
+    span = Stretches.of(begins, ends, CPU)
+    found = pool(hidden, span)
+    for vector, begin, end in zip(found, begins, ends, strict=True):
+        projected = pool.project(hidden[begin:end])
         weights = pool.attend(projected).squeeze(-1).softmax(0)
         torch.testing.assert_close(vector, weights @ projected)
-    large = pool(hidden * 1e4, example, span)  # scores of thousands must not overflow
+    large = pool(hidden * 1e4, span)  # scores of thousands must not overflow
     assert torch.isfinite(large).all()
 
 

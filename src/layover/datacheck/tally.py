@@ -181,7 +181,7 @@ class Lengths:
     def _with_stretches(self, examples: Sequence[Example]) -> NDArray[np.int64]:
         """Tokens of each example, encoded as for training; also counts the stretches that are lost."""
         whole = encode(examples, self._task, self._tokenizer, UNCUT)
-        longest = whole.longest()
+        longest = whole.longest
         self._targets += len(whole.lost)
         self._unheld += int(whole.lost.sum())
         for length in LENGTHS:

@@ -62,7 +62,7 @@ def _prior_loss(task: Task, training: Encoded) -> float:
         low, high = task.bounds or (0.0, 1.0)
         return float((labels / (high - low)).var())
     if task.output == "extent":
-        return float(np.log(training.input_lengths()).mean())
+        return float(np.log(training.input_lengths).mean())
     if task.output == "labels":
         shares = labels.mean(0)
         return float(np.mean(_entropy(shares) + _entropy(1 - shares)))

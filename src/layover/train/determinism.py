@@ -33,12 +33,6 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
-# Padded tokens per forward pass. On a CPU small groups of similar length win, since padding is what costs: 512 trains
-# RTE with minilm at 1.8 times the tokens per processor second of 4,096 (docs/benchmarks.md). On a GPU launches are what
-# costs.
-MICRO_TOKENS = {"cpu": 512, "cuda": 16_384}
-
-
 def pick_device(name: str) -> torch.device:
     """The device called "auto", "cpu" or "cuda"."""
     if name == "auto":

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -70,13 +71,21 @@ class Encoded:
         """The number of the question that each example is of [examples], from 0: it may be one of several answers."""
         return runs(np.stack([self.rows, self.parts], axis=1))
 
+    @cached_property
     def input_lengths(self) -> NDArray[np.int64]:
         """Tokens of each input."""
         return self.offsets[:, 1] - self.offsets[:, 0]
 
+    @cached_property
+    def tokens(self) -> NDArray[np.int64]:
+        """Tokens of all inputs of each example."""
+        lengths = self.input_lengths
+        return np.add.reduceat(lengths, self.groups[:-1]) if len(self) else lengths
+
+    @cached_property
     def longest(self) -> NDArray[np.int64]:
         """Tokens of the longest input of each example."""
-        lengths = self.input_lengths()
+        lengths = self.input_lengths
         return np.maximum.reduceat(lengths, self.groups[:-1]) if len(self) else lengths
 
     def example_of_target(self) -> NDArray[np.int64]:

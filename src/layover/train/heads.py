@@ -14,8 +14,9 @@ from torch import nn
 from torch.nn import functional
 
 from layover.tasks.task import Task
-from layover.train.batching import Batch
+from layover.train.batching import Batch, Stretches
 from layover.train.determinism import derive
+from layover.train.noise import Dropout, Noise
 
 INITIAL_SD = 0.02  # BERT's and RoBERTa's initializer_range
 INNER_DROPOUT = 0.3  # in the hidden layer of edge probing: jiant v1
@@ -30,16 +31,19 @@ class Head(nn.Module):
     where an answer begins and ends.
     """
 
-    def __init__(self, width: int, task: Task, dropout: float, seed: int, inner: float = INNER_DROPOUT) -> None:
+    def __init__(
+        self, width: int, task: Task, dropout: float, seed: int, noise: Noise, inner: float = INNER_DROPOUT
+    ) -> None:
         super().__init__()
         reads, self.output = task.format.reads, task.output
         self.sentence, self.pool = reads.sentence, reads.pool
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout, noise)
         outputs = {"classes": len(task.labels), "labels": len(task.labels), "extent": 2}.get(self.output, 1)
         features = width * int(reads.sentence or self.output == "extent") + (reads.project or width) * reads.marks
         attentive = reads.marks if reads.pool == "attentive" else 0
         self.stretches = nn.ModuleList(Attentive(width, reads.project) for _ in range(attentive))
-        self.hidden = Hidden(features, reads.hidden, inner) if reads.hidden else nn.Identity()
+        self.hidden = Hidden(features, reads.hidden) if reads.hidden else None
+        self.inner = Dropout(inner, noise)
         # the choices of an example share whatever a bias adds: it would have no gradient but rounding noise
         self.linear = nn.Linear(reads.hidden or features, outputs, bias=self.output != "choice")
         self._initialise(torch.Generator().manual_seed(derive(seed, "head")))
@@ -56,11 +60,10 @@ class Head(nn.Module):
                     module.bias.zero_()
 
     def forward(self, hidden: torch.Tensor, pooled: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The scores for hidden states [inputs, tokens, width] and the inputs' pooled vectors [inputs, width]."""
+        """The scores for hidden states [rows, width] and the inputs' pooled vectors [inputs, width]."""
         if self.output == "extent":
-            scores = self.linear(self.dropout(hidden)).float().transpose(1, 2)
-            return scores.masked_fill(batch.tokens["attention_mask"].unsqueeze(1) == 0, float("-inf"))
-        scores = self.linear(self.hidden(self._vectors(hidden, pooled, batch))).float()
+            return _by_input(self.linear(self.dropout(hidden)).float(), batch)
+        scores = self.linear(self._hidden(self._vectors(hidden, pooled, batch), batch)).float()
         if self.output in ("classes", "labels"):
             return scores
         if self.output == "value":
@@ -70,20 +73,24 @@ class Head(nn.Module):
 
     def _vectors(self, hidden: torch.Tensor, pooled: torch.Tensor, batch: Batch) -> torch.Tensor:
         """What the linear layer reads: the inputs' vectors, or one of each target's own [targets, features]."""
-        marks = batch.spans.shape[1]
-        if not marks:
-            return self.dropout(pooled)
+        one_each = [1] * len(batch.inputs)
+        if not batch.spans:
+            return self.dropout(pooled, one_each)
         tokens = self.dropout(hidden)
-        parts = [self.dropout(pooled)[batch.example]] if self.sentence else []
-        for mark in range(marks):
-            span = batch.spans[:, mark]
+        parts = [self.dropout(pooled, one_each)[batch.example]] if self.sentence else []
+        for mark, span in enumerate(batch.spans):
             if self.pool == "first":
-                parts.append(tokens[batch.example, span[:, 0]])
+                parts.append(tokens[span.begins])
             elif self.pool == "mean":
-                parts.append(mean_of(tokens, batch.example, span))
+                parts.append(mean_of(tokens, span))
             else:
-                parts.append(self.stretches[mark](tokens, batch.example, span))
+                parts.append(self.stretches[mark](tokens, span))
         return torch.cat(parts, dim=-1)
+
+    def _hidden(self, vectors: torch.Tensor, batch: Batch) -> torch.Tensor:
+        if self.hidden is None:
+            return vectors
+        return self.inner(self.hidden(vectors), batch.counts if batch.spans else [1] * len(batch.inputs))
 
     def loss(self, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The sum over targets of cross-entropy, or of squared error for a real number.
@@ -99,9 +106,10 @@ class Head(nn.Module):
             each = functional.binary_cross_entropy_with_logits(scores, labels.float(), reduction="none")
             return each.mean(-1).sum()
         if self.output == "extent":
-            asked = scores[batch.example]
-            begin = functional.cross_entropy(asked[:, 0], batch.spans[:, 0, 0], reduction="sum")
-            return (begin + functional.cross_entropy(asked[:, 1], batch.spans[:, 0, 1] - 1, reduction="sum")) / 2
+            asked, first = scores[batch.example], batch.inputs.begins[batch.example]
+            begin = functional.cross_entropy(asked[:, 0], batch.spans[0].begins - first, reduction="sum")
+            end = functional.cross_entropy(asked[:, 1], batch.spans[0].ends - 1 - first, reduction="sum")
+            return (begin + end) / 2
         return functional.cross_entropy(scores, labels.long(), reduction="sum")
 
     def predict(self, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -153,36 +161,34 @@ class Attentive(nn.Module):
         self.project = nn.Linear(width, project)
         self.attend = nn.Linear(project, 1, bias=False)  # a softmax does not see what all tokens share
 
-    def forward(self, hidden: torch.Tensor, example: torch.Tensor, span: torch.Tensor) -> torch.Tensor:
-        """Vectors for stretches [targets, 2] of examples [targets], from hidden states [inputs, tokens, width]."""
-        owner, inputs, tokens = flattened(example, span)
-        projected = self.project(hidden)[inputs, tokens]
+    def forward(self, hidden: torch.Tensor, span: Stretches) -> torch.Tensor:
+        """Vectors for stretches [n, project] from hidden states [rows, width]."""
+        projected = self.project(hidden)[span.rows]
         score = self.attend(projected).float().squeeze(-1)
-        highest = score.new_full((len(span),), float("-inf")).scatter_reduce(0, owner, score.detach(), "amax")
-        weight = (score - highest[owner]).exp()
-        total = weight.new_zeros(len(span)).index_add(0, owner, weight)
-        share = (weight / total[owner]).to(projected.dtype).unsqueeze(-1)
-        return projected.new_zeros(len(span), projected.shape[-1]).index_add(0, owner, share * projected)
+        highest = score.new_full((len(span),), float("-inf")).scatter_reduce(0, span.owner, score.detach(), "amax")
+        weight = (score - highest[span.owner]).exp()
+        total = weight.new_zeros(len(span)).index_add(0, span.owner, weight)
+        parts = (weight / total[span.owner]).unsqueeze(-1) * projected  # fp32 at least
+        found = parts.new_zeros(len(span), projected.shape[-1])
+        return found.index_add(0, span.owner, parts).to(projected.dtype)
 
 
 class Hidden(nn.Sequential):
-    """The hidden layer of edge probing: linear, tanh, layer norm, dropout."""
+    """The hidden layer of edge probing before its dropout: linear, tanh, layer norm."""
 
-    def __init__(self, features: int, width: int, dropout: float) -> None:
-        super().__init__(nn.Linear(features, width), nn.Tanh(), nn.LayerNorm(width), nn.Dropout(dropout))
-
-
-def flattened(example: torch.Tensor, span: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Every token of every stretch: which target it belongs to, in which input it is, and where."""
-    lengths = span[:, 1] - span[:, 0]
-    owner = torch.repeat_interleave(torch.arange(len(span), device=span.device), lengths)
-    first = torch.cumsum(lengths, 0) - lengths
-    tokens = torch.arange(len(owner), device=span.device) - first[owner] + span[owner, 0]
-    return owner, example[owner], tokens
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__(nn.Linear(features, width), nn.Tanh(), nn.LayerNorm(width))
 
 
-def mean_of(hidden: torch.Tensor, example: torch.Tensor, span: torch.Tensor) -> torch.Tensor:
-    """The mean over the tokens of stretches [targets, 2]: [targets, width]."""
-    owner, inputs, tokens = flattened(example, span)
-    share = (1 / (span[:, 1] - span[:, 0])).to(hidden.dtype)[owner].unsqueeze(-1)
-    return hidden.new_zeros(len(span), hidden.shape[-1]).index_add(0, owner, share * hidden[inputs, tokens])
+def mean_of(hidden: torch.Tensor, span: Stretches) -> torch.Tensor:
+    """The mean over the tokens of n stretches [n, width], of hidden states [rows, width]."""
+    parts = (1 / (span.ends - span.begins))[span.owner].unsqueeze(-1) * hidden[span.rows]  # fp32 at least
+    return parts.new_zeros(len(span), hidden.shape[-1]).index_add(0, span.owner, parts).to(hidden.dtype)
+
+
+def _by_input(scores: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """The scores of rows [rows, outputs] as [inputs, outputs, longest], -inf behind an input's end."""
+    inputs = batch.inputs
+    found = scores.new_full((len(inputs), int(batch.layout.lengths.max()), scores.shape[1]), float("-inf"))
+    place = inputs.rows - inputs.begins[inputs.owner]
+    return found.index_put((inputs.owner, place), scores[inputs.rows]).transpose(1, 2)

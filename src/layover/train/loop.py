@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,23 +26,25 @@ from layover.train.checkpoint import State
 from layover.train.decode import Raw
 from layover.train.determinism import derive
 from layover.train.encode import Encoded
-from layover.train.model import Network
+from layover.train.network import Network
+from layover.train.precision import computing
 
+READ_EVERY = {"cpu": 1, "cuda": 32}  # steps; reading a loss is free on a CPU
 Report = Callable[[dict[str, Any]], None]
 EVALUATION_FACTOR = 4  # a forward pass without gradients may hold this many times the tokens of one with
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one run trains: its network, tokenizer, data, recipe and seed, and how its predictions are scored.
+    """What one run trains: its network, data, recipe and seed, and how its predictions are scored.
 
     `selection` is None where the recipe never looks at one. `score` maps predictions on the selection set to points.
-    `micro_tokens` bounds the padded tokens per forward pass. `resume` is the folder of its checkpoint, written every
-    `checkpoint_seconds`. `report` is told where the run stands.
+    `padding` is the token that pads inputs, and `micro_tokens` bounds the tokens per forward pass. `resume` is the
+    folder of its checkpoint, written every `checkpoint_seconds`. `report` is told where the run stands.
     """
 
     network: Network
-    tokenizer: Any
+    padding: int
     train: Encoded
     selection: Encoded | None
     recipe: Recipe
@@ -56,11 +57,33 @@ class Job:
     report: Report
 
 
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """What a run asks for: the gradients of a batch of examples, in its optimizer step `step`."""
+
+    examples: NDArray[np.int64]
+    step: int
+
+
 def fit(job: Job) -> State:
     """Train; the network ends with the best or the last weights, as the recipe says. Returns where the run ended."""
-    recipe, network = job.recipe, job.network.to(job.device)
+    run = course(job)
+    try:
+        turn = next(run)
+        while True:
+            turn = run.send(gradients(job, turn))
+    except StopIteration as ended:
+        return ended.value
+
+
+def course(job: Job) -> Generator[Turn, torch.Tensor, State]:
+    """The course of a run: asks for the gradients of one batch after the other, and is sent the batch's summed loss.
+
+    Whoever drives it leaves the gradients in the network's parameters; everything else about a run is here.
+    """
+    recipe, network = job.recipe, job.network.prepare(job.device)
     torch.manual_seed(derive(job.seed, "dropout"))
-    optimizer = _optimizer(network, recipe)
+    optimizer, losses = _optimizer(network, recipe), Losses(job.device)
     state, best = checkpoint.restore(job.resume, network, optimizer)
     n_epochs = recipe.n_epochs(len(job.train))
     per_epoch = math.ceil(len(job.train) / recipe.batch_size)
@@ -68,18 +91,21 @@ def fit(job: Job) -> State:
 
     while state.step < total and not state.stopped:
         for examples in epoch_order(len(job.train), recipe.batch_size, job.seed, state.epoch)[state.batch :]:
-            rate = learning_rate(state.step, total, recipe)
-            loss = _optimize(job, optimizer, examples, rate, state)
+            loss = yield Turn(examples, state.step)
+            losses.add(loss, len(job.train.known(examples)))
+            _update(network, optimizer, learning_rate(state.step, total, recipe), recipe, losses)
             state.step, state.batch = state.step + 1, state.batch + 1
-            if not math.isfinite(loss):
-                state.stopped = "nan"
-                break
-            state.loss_sum, state.loss_count = state.loss_sum + loss, state.loss_count + len(job.train.known(examples))
+            state.tokens += int(job.train.tokens[examples].sum())
+            late = time.monotonic() - saved >= job.checkpoint_seconds
             due = state.step % (recipe.evaluate_every or per_epoch) == 0 or state.step == total
+            if not (due or late or losses.full):
+                continue
+            if not losses.read(state):
+                break
             if due and _evaluate(job, state, per_epoch):
                 best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
             _report(job, state, total, n_epochs)
-            if time.monotonic() - saved >= job.checkpoint_seconds:
+            if late:
                 checkpoint.save(job.resume, network, optimizer, best, state)
                 saved = time.monotonic()
             if state.stopped:
@@ -91,19 +117,42 @@ def fit(job: Job) -> State:
     return state
 
 
+def gradients(job: Job, turn: Turn) -> torch.Tensor:
+    """The summed loss of a batch, with the gradient of its mean left in the network's parameters."""
+    job.network.train()
+    job.network.zero_grad(set_to_none=True)
+    total, n_targets = torch.zeros((), device=job.device), max(1, len(job.train.known(turn.examples)))
+    with computing(job.network, job.recipe.precision, job.device) as now:
+        for part in micro_batches(job.train, turn.examples, job.micro_tokens, job.network.packed):
+            batch = collate(job.train, part, job.padding, job.device, job.network.packed)
+            loss = job.network.head.loss(now.scores(batch, job.seed, turn.step), batch)
+            now.backward(loss / n_targets)
+            total += loss.detach()
+    return total
+
+
 def predict(job: Job, encoded: Encoded) -> Raw:
-    """The head's predictions and scores for every target, in order, without dropout."""
-    job.network.eval()
-    head = job.network.head
-    found: list[tuple[NDArray[np.int64], Array, Array]] = []
-    with torch.inference_mode(), _precision(job):
-        for part in micro_batches(encoded, np.arange(len(encoded)), EVALUATION_FACTOR * job.micro_tokens):
-            batch = collate(encoded, part, job.tokenizer, job.device)
-            scores = job.network(batch)
+    """The head's predictions and scores for every target, in order, without dropout; the device is waited for once."""
+    network, head = job.network.prepare(job.device).eval(), job.network.head
+    found: list[tuple[NDArray[np.int64], torch.Tensor, torch.Tensor]] = []
+    with torch.inference_mode(), computing(network, job.recipe.precision, job.device) as now:
+        most = EVALUATION_FACTOR * job.micro_tokens
+        for part in micro_batches(encoded, np.arange(len(encoded)), most, network.packed):
+            batch = collate(encoded, part, job.padding, job.device, network.packed)
+            scores = now.scores(batch)
             predicted = head.predict(scores, batch)
-            kept = head.kept(scores, predicted, batch)
-            found.append((batch.targets, predicted.double().cpu().numpy(), kept.double().cpu().numpy()))
-    return _in_order(found, encoded, 0.0 if head.output in ("labels", "extent") else -1.0)
+            found.append((batch.targets, predicted, head.kept(scores, predicted, batch)))
+    nothing = 0.0 if head.output in ("labels", "extent") else -1.0
+    targets, *tensors = zip(*found, strict=True)
+    predicted, kept = (_fetched(part) for part in tensors)
+    return _in_order(list(zip(targets, predicted, kept, strict=True)), encoded, nothing)
+
+
+def _fetched(tensors: Sequence[torch.Tensor]) -> list[Array]:
+    """Tensors of any shapes as arrays, by one transfer."""
+    flat = torch.cat([tensor.double().flatten() for tensor in tensors]).cpu().numpy()
+    ends = np.cumsum([tensor.numel() for tensor in tensors])
+    return [part.reshape(tensor.shape) for part, tensor in zip(np.split(flat, ends[:-1]), tensors, strict=True)]
 
 
 def _in_order(found: list[tuple[NDArray[np.int64], Array, Array]], encoded: Encoded, nothing: float) -> Raw:
@@ -137,26 +186,52 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, eps=recipe.adam_epsilon, fused=True)
 
 
-def _optimize(
-    job: Job, optimizer: torch.optim.Optimizer, examples: NDArray[np.int64], rate: float, state: State
-) -> float:
-    """One optimizer step on the mean loss of a batch; returns the summed loss, and steps only where it is finite."""
-    job.network.train()
-    optimizer.zero_grad(set_to_none=True)
-    total, n_targets = 0.0, max(1, len(job.train.known(examples)))
-    for part in micro_batches(job.train, examples, job.micro_tokens):
-        batch = collate(job.train, part, job.tokenizer, job.device)
-        with _precision(job):
-            loss = job.network.head.loss(job.network(batch), batch)
-        (loss / n_targets).backward()
-        total += float(loss.detach())
-        state.tokens += int(batch.tokens["attention_mask"].sum())
-    if math.isfinite(total):
-        nn.utils.clip_grad_norm_(job.network.parameters(), job.recipe.max_grad_norm)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.step()
-    return total
+class Losses:
+    """The losses of the steps since they were last read, left on the device: reading waits for it.
+
+    Once a loss or a gradient is not finite no step changes a weight any more, whenever that is read.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.every = READ_EVERY[device.type]
+        self.pending: list[tuple[torch.Tensor, int]] = []
+        self.broken = torch.zeros((), device=device)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to read."""
+        return len(self.pending) >= self.every
+
+    def add(self, loss: torch.Tensor, n_targets: int) -> None:
+        """Take in a step's summed loss over its targets."""
+        self.pending.append((loss.detach(), n_targets))
+        self.check(loss.detach())
+
+    def check(self, value: torch.Tensor) -> None:
+        """Let no step from here on change a weight if this number is not finite."""
+        self.broken = torch.maximum(self.broken, (~value.isfinite()).float())
+
+    def read(self, state: State) -> bool:
+        """Move the losses into the run's state; False, and the run is stopped, where one was not finite."""
+        values = torch.stack([self.broken, *(loss for loss, _ in self.pending)]).tolist()
+        for position, (value, (_, n_targets)) in enumerate(zip(values[1:], self.pending, strict=True)):
+            if not math.isfinite(value):
+                state.step -= len(self.pending) - position - 1
+                break
+            state.loss_sum, state.loss_count = state.loss_sum + value, state.loss_count + n_targets
+        self.pending = []
+        if values[0]:
+            state.stopped = "nan"
+        return not state.stopped
+
+
+def _update(network: nn.Module, optimizer: torch.optim.Optimizer, rate: float, recipe: Recipe, losses: Losses) -> None:
+    """One optimizer step with the gradients at hand, unless something was not finite."""
+    losses.check(nn.utils.clip_grad_norm_(network.parameters(), recipe.max_grad_norm))
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.found_inf = losses.broken  # pyright: ignore[reportAttributeAccessIssue]  # fused steps read it on the device
+    optimizer.step()
 
 
 def _evaluate(job: Job, state: State, per_epoch: int) -> bool:
@@ -184,9 +259,3 @@ def _report(job: Job, state: State, total: int, n_epochs: int) -> None:
     job.report(
         {"step": state.step, "steps": total, "epoch": state.epoch + 1, "epochs": n_epochs, "best": state.best_score}
     )
-
-
-def _precision(job: Job) -> AbstractContextManager[Any]:
-    if job.recipe.precision == "bf16":
-        return torch.autocast(job.device.type, dtype=torch.bfloat16)
-    return nullcontext()

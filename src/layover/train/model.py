@@ -14,24 +14,9 @@ from layover.encoders import location_parts
 from layover.errors import EncoderError, HubError, Problem
 from layover.step import Recipe
 from layover.tasks.task import Task
-from layover.train.batching import Batch
 from layover.train.heads import INNER_DROPOUT, Head
-
-
-class Network(nn.Module):
-    """An encoder, the pooled vector (first token's, or mean over tokens), and a head."""
-
-    def __init__(self, encoder: nn.Module, head: Head, pooling: str) -> None:
-        super().__init__()
-        self.encoder, self.head, self.pooling = encoder, head, pooling
-
-    def forward(self, batch: Batch) -> torch.Tensor:
-        """The head's scores for a micro-batch."""
-        hidden = self.encoder(**batch.tokens).last_hidden_state
-        if self.pooling == "first":
-            return self.head(hidden, hidden[:, 0], batch)
-        mask = batch.tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-        return self.head(hidden, (hidden * mask).sum(1) / mask.sum(1), batch)
+from layover.train.network import Network, first_position
+from layover.train.noise import Noise
 
 
 @dataclass(frozen=True)
@@ -71,13 +56,14 @@ def load(location: str, start: Path | None, task: Task, recipe: Recipe, seed: in
         encoder.load_state_dict(load_file(start / "encoder.safetensors"))
     dropout = own_dropout if recipe.dropout is None else recipe.dropout
     inner = INNER_DROPOUT if recipe.dropout is None or recipe.dropout_at == "output" else recipe.dropout
-    head = Head(config.hidden_size, task, dropout, seed, inner)
+    noise = Noise()
+    head = Head(config.hidden_size, task, dropout, seed, noise, inner)
     longest = _max_length(encoder, tokenizer)
     if tokenizer.pad_token_id is None or not tokenizer.is_fast:
         raise EncoderError(
             Problem(location, "has no fast tokenizer with a padding token", "convert it with AutoTokenizer")
         )
-    return Loaded(Network(encoder, head, recipe.pooling), tokenizer, min(recipe.max_length, longest))
+    return Loaded(Network(encoder, head, recipe.pooling, noise), tokenizer, min(recipe.max_length, longest))
 
 
 def _dropout_names(config: Any) -> list[str]:
@@ -107,6 +93,5 @@ def _max_length(encoder: nn.Module, tokenizer: Any) -> int:
     positions = getattr(encoder.config, "max_position_embeddings", None) or 10**6
     for module_name, module in encoder.named_modules():
         if module_name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            offset = module.padding_idx + 1 if module.padding_idx is not None else 0
-            positions = min(positions, module.num_embeddings - offset)
+            positions = min(positions, module.num_embeddings - first_position(encoder))
     return int(min(positions, tokenizer.model_max_length))

@@ -25,9 +25,10 @@ from layover.train.cache import Located, splits
 from layover.train.checkpoint import State
 from layover.train.collapse import collapse
 from layover.train.decode import Decoded, Raw, decode
-from layover.train.determinism import MICRO_TOKENS, derive, pick_device, prepare_process
+from layover.train.determinism import derive, pick_device, prepare_process
 from layover.train.encode import Encoded
-from layover.train.model import Network
+from layover.train.memory import micro_tokens
+from layover.train.network import Network
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,14 @@ def train(
 
     job = loop.Job(
         network=loaded.network,
-        tokenizer=loaded.tokenizer,
+        padding=loaded.tokenizer.pad_token_id,
         train=training,
         selection=selection,
         recipe=recipe,
         seed=seed,
         score=score,
-        micro_tokens=places.micro_tokens or MICRO_TOKENS[device.type],
+        micro_tokens=places.micro_tokens
+        or micro_tokens(loaded.network.prepare(device), recipe.precision, loaded.max_length),
         checkpoint_seconds=places.checkpoint_seconds,
         device=device,
         resume=resume,

@@ -1,0 +1,68 @@
+"""Memory: how many tokens a forward pass may hold. It decides where a batch is split, never what it teaches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from layover.train.network import Network
+from layover.train.precision import Precision, cast
+
+# On a CPU. Packed, a batch costs the less per token the larger its parts are, until memory counts: a part of 4,096
+# tokens trains minilm (6 layers of width 384) 1.25 times as fast as one of 512 (docs/benchmarks.md). Of a larger
+# encoder a part holds as many hidden values. Padded, parts of similar length save padding, and small ones win.
+PACKED_VALUES = 4096 * 6 * 384
+PACKED = (512, 4096)
+PADDED = 512
+# On a GPU.
+SHARE = 0.8  # of the memory that is free; the rest is for the optimizer's temporaries and fragmentation
+MOST = 65_536
+
+
+def micro_tokens(network: Network, precision: Precision, length: int) -> int:
+    """The tokens of a forward pass with gradients at most, of inputs of at most `length` tokens."""
+    device = next(network.parameters()).device
+    if device.type == "cuda":
+        return _probed(network, precision, length)
+    if not network.packed:
+        return PADDED
+    config = network.encoder.config
+    values = getattr(config, "hidden_size", 768) * getattr(config, "num_hidden_layers", 12)
+    return max(PACKED[0], min(PACKED[1], PACKED_VALUES // values))
+
+
+def fitting(used: Callable[[int], int], length: int, free: int) -> int:
+    """Tokens, a multiple of `length`, that fit into `free` bytes, where n inputs of `length` tokens take `used(n)`.
+
+    Memory is linear in n, so that two small measurements tell; at least one input is let through.
+    """
+    few, more = used(1), used(3)
+    each = max(1, (more - few) // 2)
+    inputs = (int(SHARE * free) - (few - each)) // each
+    return max(1, min(inputs, MOST // length)) * length
+
+
+def _probed(network: Network, precision: Precision, length: int) -> int:
+    """What fits on the network's GPU, found by training on made-up inputs; nothing of that is left."""
+    device = next(network.parameters()).device
+    # two moments and the best weights of every parameter are still to come
+    to_come = 3 * sum(p.numel() * p.element_size() for p in network.parameters())
+    network.encoder.train()
+
+    def used(n: int) -> int:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        ids = torch.ones(n, length, dtype=torch.long, device=device)
+        copies = cast(network) if precision == "bf16" else dict(network.named_parameters())
+        own = {name.removeprefix("encoder."): p for name, p in copies.items() if name.startswith("encoder.")}
+        hidden = torch.func.functional_call(
+            network.encoder, own, (), {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        ).last_hidden_state
+        hidden.float().sum().backward()
+        network.zero_grad(set_to_none=True)
+        return torch.cuda.max_memory_allocated(device) - before
+
+    used(1)  # libraries take their workspace
+    return fitting(used, length, torch.cuda.mem_get_info(device)[0] - to_come)

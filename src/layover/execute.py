@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from layover.executors import Executor
 from layover.plan import Plan
-from layover.run import Outcome, run_step
+from layover.run import Outcome, cohort, run_steps
 from layover.step import Train
 from layover.store import Store
 
@@ -73,7 +73,7 @@ class _Walk:
                 self.children[parent].append(key)
         self.ready = [(index, key) for key, index in self.order.items() if not self.missing[key]]
         self.elsewhere: list[str] = []  # claimed by another worker when last tried
-        self.running: dict[Future[Outcome], str] = {}
+        self.running: set[Future[list[Outcome]]] = set()
         self.kept = plan.kept()
         self.summary = Summary(reused=[key for key in plan.steps if key not in self.order])
 
@@ -84,15 +84,30 @@ class _Walk:
                 time.sleep(POLL_SECONDS)  # all that is left is another worker's
                 self._retry_elsewhere()
             while self.ready and len(self.running) < self.executor.slots:
-                self._start(heapq.heappop(self.ready)[1])
+                self._start(self._next())
             for future in wait(self.running, return_when=FIRST_COMPLETED).done if self.running else ():
-                self._settle(self.running.pop(future), future.result())
+                self.running.discard(future)
+                for outcome in future.result():
+                    self._settle(outcome.key, outcome)
         return self.summary
 
-    def _start(self, key: str) -> None:
-        self.on_event("start", key, None)
-        arguments = (self.plan.steps[key], self.store, self.plan.places, key in self.kept)
-        self.running[self.executor.submit(run_step, *arguments)] = key
+    def _next(self) -> list[str]:
+        """The first step that is ready, and as many others as make a cohort with it, if the study asks for cohorts."""
+        steps, first = self.plan.steps, heapq.heappop(self.ready)[1]
+        shared = cohort(steps[first], self.store) if self.plan.study.placement.cohort > 1 else None
+        if shared is None:
+            return [first]
+        fits = [item for item in sorted(self.ready) if cohort(steps[item[1]], self.store) == shared]
+        fits = fits[: self.plan.study.placement.cohort - 1]
+        self.ready = [item for item in self.ready if item not in fits]
+        heapq.heapify(self.ready)
+        return [first, *(key for _, key in fits)]
+
+    def _start(self, keys: list[str]) -> None:
+        for key in keys:
+            self.on_event("start", key, None)
+        steps = [(self.plan.steps[key], key in self.kept) for key in keys]
+        self.running.add(self.executor.submit(run_steps, steps, self.store, self.plan.places))
 
     def _settle(self, key: str, outcome: Outcome) -> None:
         self.on_event(outcome.status, key, outcome)

@@ -188,13 +188,11 @@ def test_the_best_weights_or_the_last_ones_are_kept(run: Callable[..., Any], mon
         assert (result.state.step, result.state.best_step) == (12, 3)
         kept[checkpoint] = result.network.state_dict()
     weights: dict[int, Any] = {}
-    update = loop._update
 
-    def watched(network: Any, *arguments: Any) -> None:
-        update(network, *arguments)
-        weights[len(weights) + 1] = {n: t.clone() for n, t in network.state_dict().items()}
+    def watched(job: Any, state: Any, *_: Any) -> None:
+        weights[state.step] = {n: t.clone() for n, t in job.network.state_dict().items()}
 
-    monkeypatch.setattr(loop, "_update", watched)
+    monkeypatch.setattr(loop, "_report", watched)
     scores_of(monkeypatch, [10, 20, 90, *[30] * 9])
     run(dataclasses.replace(EACH_STEP, patience=20))
     for checkpoint, step in (("best", 3), ("last", 12)):

@@ -1,7 +1,7 @@
 """Layers: of several runs at once, with weights [runs, ...], for inputs that hold the rows of all runs, run by run.
 
 Each computes for every run what the layer of that run computes, up to rounding. The runs' parameters are views of its
-weights, so that it has none of its own.
+weights. Of the random numbers of dropout, those that belong to a run (see `noise`) are the run's own here too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-ATTENTION = "layover_stacked"  # what transformers calls `attend`
+from layover.train import attention, noise
 
 
 class CannotStack(Exception):
@@ -22,11 +22,34 @@ class CannotStack(Exception):
 
 
 class Runs:
-    """What the layers of one stack share: how many runs, their device, and the rows of each in the batch at hand."""
+    """What the layers of one stack share: how many runs there are, and how the batch at hand holds their rows.
 
-    def __init__(self, count: int, device: torch.device) -> None:
-        self.count, self.device, self.rows = count, device, 0
+    `shapes` are the rows and tokens of each run's own batch, `rows` and `tokens` what all are padded to.
+    """
+
+    def __init__(self, count: int, device: torch.device, noises: Sequence[noise.Noise]) -> None:
+        self.count, self.device, self.noises = count, device, noises
+        self.shapes: Sequence[Sequence[int]] = []
+        self.rows = self.tokens = 0
         self._gathered: dict[int, nn.Parameter] = {}
+
+    def begin(self, shapes: Sequence[Sequence[int]]) -> None:
+        """Take in the shapes of a new batch; a run may have none, (0, 0)."""
+        self.shapes = shapes
+        self.rows, self.tokens = (max(shape[place] for shape in shapes) for place in (0, 1))
+
+    def apart(self, x: torch.Tensor, dim: int = 1) -> list[torch.Tensor]:
+        """What is each run's own of [runs * rows, tokens, ...], with the tokens in dimension `dim`."""
+        parts = zip(x.split(self.rows), self.shapes, strict=True)
+        return [part[:rows].narrow(dim, 0, tokens) for part, (rows, tokens) in parts]
+
+    def together(self, parts: Sequence[torch.Tensor], padding: float = 0) -> torch.Tensor:
+        """[runs * rows, tokens, ...] from what is each run's own."""
+        padded = []
+        for part, (rows, tokens) in zip(parts, self.shapes, strict=True):
+            behind = (*[0] * 2 * (part.ndim - 2), 0, self.tokens - tokens, 0, self.rows - rows)
+            padded.append(functional.pad(part, behind, value=padding))
+        return torch.cat(padded)
 
     def gather(self, parameters: Sequence[Any]) -> nn.Parameter:
         """One parameter [runs, ...] of which these become views, with their gradients; once for a shared one."""
@@ -81,9 +104,7 @@ class Embedding(Layer):
         self.stacked, self._runs = runs.gather([layer.weight for layer in layers]), runs
         begins = torch.arange(runs.count, device=runs.device) * first.num_embeddings
         self.begins = nn.Buffer(begins.unsqueeze(1), persistent=False)
-        if first.padding_idx is not None and self.stacked.requires_grad:
-            padding = first.padding_idx
-            self.stacked.register_post_accumulate_grad_hook(lambda whole: _no_gradient(whole, padding))
+        self.padding = first.padding_idx
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """[runs * rows, ...] to [runs * rows, ..., width]. A single row, as of positions, stands for all rows."""
@@ -93,12 +114,9 @@ class Embedding(Layer):
         own = ids.expand(runs, *ids.shape[1:]) if len(ids) == 1 else ids
         found = functional.embedding(own.reshape(runs, -1) + self.begins, self.stacked.flatten(0, 1))
         found = found.view(*own.shape, -1)
+        if self.padding is not None:  # its entry is never learnt
+            found = torch.where((own == self.padding).unsqueeze(-1), found.detach(), found)
         return found.repeat_interleave(rows, 0) if len(ids) == 1 else found
-
-
-def _no_gradient(whole: torch.Tensor, entry: int) -> None:
-    assert whole.grad is not None
-    whole.grad[:, entry] = 0.0
 
 
 class LayerNorm(Layer):
@@ -131,13 +149,17 @@ class Dropout(nn.Module):
         rates = [float(getattr(layer, "p", 0.0)) for layer in layers]
         self.p = one_or_all(rates)
         self.keep = nn.Buffer(1 - torch.tensor(rates, device=runs.device).unsqueeze(1), persistent=False)
+        self._runs, self._layers = runs, list(layers)  # a list: they are no part of this module
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[runs * rows, ...] to the same."""
-        if not isinstance(self.p, tuple):
-            return functional.dropout(x, self.p, self.training)
-        if not self.training:
+        """[runs * rows, tokens, ...] to the same."""
+        if not self.training or self.p == 0.0:
             return x
+        if any(isinstance(layer, noise.Dropout) for layer in self._layers):
+            parts = zip(self._layers, self._runs.apart(x), strict=True)
+            return self._runs.together([layer(part) if part.numel() else part for layer, part in parts])
+        if not isinstance(self.p, tuple):
+            return functional.dropout(x, self.p)
         each = x.reshape(len(self.p), -1)
         kept = torch.rand_like(each, dtype=torch.float32) < self.keep
         return (each * (kept / self.keep).to(x.dtype)).view(x.shape)
@@ -169,13 +191,47 @@ def attend(
     return torch.cat(found), None
 
 
+def attend_apart(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float | tuple[float, ...] = 0.0,
+    *,
+    noise: Runs,  # the word that transformers passes on
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """Layover's attention of one run after the other; `noise` are the runs."""
+    rates = dropout if isinstance(dropout, tuple) else (dropout,) * noise.count
+    states = zip(*(noise.apart(state, 2) for state in (query, key, value)), strict=True)
+    found = []
+    for (q, k, v), rate, own in zip(states, rates, noise.noises, strict=True):
+        given = {**options, "dropout": rate, "noise": own}
+        found.append(attention.attend(module, q, k, v, None, **given)[0] if len(q) else v.transpose(1, 2))
+    return noise.together(found), None
+
+
 def one_or_all(rates: Sequence[float]) -> float | tuple[float, ...]:
     """The rate of all runs where they have the same, else each run's."""
     return rates[0] if len(set(rates)) == 1 else tuple(rates)
 
+
+# for each attention that an encoder may have, what transformers calls that of a stack
+ATTENTIONS = {"sdpa": "layover_stacked_sdpa", attention.NAME: "layover_stacked"}
 
 LAYERS: dict[type[nn.Module], Callable[[Any, Runs], nn.Module]] = {
     nn.Linear: Linear,
     nn.Embedding: Embedding,
     nn.LayerNorm: LayerNorm,
 }
+
+
+def register() -> None:
+    """Make the attentions of stacks known to transformers; sdpa's has the masks that it has, layover's needs none."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(ATTENTIONS["sdpa"], attend)
+    AttentionMaskInterface.register(ATTENTIONS["sdpa"], sdpa_mask)
+    AttentionInterface.register(ATTENTIONS[attention.NAME], attend_apart)

@@ -81,7 +81,7 @@ def course(job: Job) -> Generator[Turn, torch.Tensor, State]:
 
     Whoever drives it leaves the gradients in the network's parameters; everything else about a run is here.
     """
-    recipe, network = job.recipe, job.network.prepare(job.device)
+    recipe, network = job.recipe, job.network.prepare(job.device).train()
     torch.manual_seed(derive(job.seed, "dropout"))
     optimizer, losses = _optimizer(network, recipe), Losses(job.device)
     state, best = checkpoint.restore(job.resume, network, optimizer)
@@ -93,7 +93,7 @@ def course(job: Job) -> Generator[Turn, torch.Tensor, State]:
         for examples in epoch_order(len(job.train), recipe.batch_size, job.seed, state.epoch)[state.batch :]:
             loss = yield Turn(examples, state.step)
             losses.add(loss, len(job.train.known(examples)))
-            _update(network, optimizer, learning_rate(state.step, total, recipe), recipe, losses)
+            _update(optimizer, learning_rate(state.step, total, recipe), recipe, losses)
             state.step, state.batch = state.step + 1, state.batch + 1
             state.tokens += int(job.train.tokens[examples].sum())
             late = time.monotonic() - saved >= job.checkpoint_seconds
@@ -119,7 +119,8 @@ def course(job: Job) -> Generator[Turn, torch.Tensor, State]:
 
 def gradients(job: Job, turn: Turn) -> torch.Tensor:
     """The summed loss of a batch, with the gradient of its mean left in the network's parameters."""
-    job.network.train()
+    if not job.network.training:  # which takes a small model as long as a pass
+        job.network.train()
     job.network.zero_grad(set_to_none=True)
     total, n_targets = torch.zeros((), device=job.device), max(1, len(job.train.known(turn.examples)))
     with computing(job.network, job.recipe.precision, job.device) as now:
@@ -225,9 +226,10 @@ class Losses:
         return not state.stopped
 
 
-def _update(network: nn.Module, optimizer: torch.optim.Optimizer, rate: float, recipe: Recipe, losses: Losses) -> None:
+def _update(optimizer: torch.optim.Optimizer, rate: float, recipe: Recipe, losses: Losses) -> None:
     """One optimizer step with the gradients at hand, unless something was not finite."""
-    losses.check(nn.utils.clip_grad_norm_(network.parameters(), recipe.max_grad_norm))
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    losses.check(nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm))
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.found_inf = losses.broken  # pyright: ignore[reportAttributeAccessIssue]  # fused steps read it on the device

@@ -47,7 +47,11 @@ class Network(nn.Module):
     def forward(self, batch: Batch, seed: int = 0, step: int = 0) -> torch.Tensor:
         """The head's scores for a micro-batch; dropout on a CPU is that of `step` of the run with `seed`."""
         self.noise.begin(batch.layout, seed, step, with_streams=self.training)
-        hidden = call(self.encoder, batch.tokens, self.noise, self.way, self.first_position).flatten(0, 1)
+        return self.read(call(self.encoder, batch.tokens, self.noise, self.way, self.first_position), batch)
+
+    def read(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The head's scores for the encoder's hidden states [rows, tokens, width]."""
+        hidden = hidden.flatten(0, 1)
         if not torch.is_autocast_enabled(hidden.device.type):
             hidden = hidden.to(self.head.linear.weight.dtype)  # fp32, though the encoder be cast to bf16
         pooled = hidden[batch.inputs.begins] if self.pooling == "first" else mean_of(hidden, batch.inputs)

@@ -43,7 +43,7 @@ class Computing:
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of a loss to that of the network's parameters."""
         loss.backward()
-        parameters = dict(self.network.named_parameters())
+        parameters = dict(self.network.named_parameters()) if self.casts else {}
         for name, copy in self.casts.items():
             if copy.grad is not None:
                 total, gradient = parameters[name].grad, copy.grad.float()

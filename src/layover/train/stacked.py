@@ -1,11 +1,11 @@
-"""Stacked: the encoders of several runs as one, whose every layer does the work of all runs in one call.
+"""Stacked: the networks of several runs as one, whose every layer does the work of all runs in one call.
 
 A small model on a GPU waits for its operations to be launched, not for their arithmetic, so K runs in one model take
 little longer than one. The stock encoder is kept: its layers that hold weights are replaced by those of `layers`, and
 it is given the rows of all runs, those of run 0 first, as many of each. What has no weights works on rows and needs no
 change. The runs' own parameters become views of the stacked ones, and their gradients views of the stacked gradients:
-an optimizer, a clipping or an evaluation of one run sees an ordinary network. Where an encoder uses its weights in
-another way (DeBERTa's relative positions), `stack` says so.
+an optimizer, a clipping or an evaluation of one run sees an ordinary network. Heads are small, and stay apart. Where an
+encoder uses its weights in another way (DeBERTa's relative positions), `stack` says so.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from layover.train.layers import ATTENTION, LAYERS, CannotStack, Dropout, Runs, attend, one_or_all
+from layover.train.batching import Batch
+from layover.train.layers import ATTENTIONS, LAYERS, CannotStack, Dropout, Runs, one_or_all, register
+from layover.train.layout import Layout
+from layover.train.network import Network, call
 
-DROPOUT = (nn.Dropout, nn.Identity)  # some families have no layer where the rate is 0
 TOLERANCE = 1e-3  # largest difference of what a stack computes, relative to the largest value: rounding stays far below
 PROBE_LENGTHS = ((5, 3), (6, 2))  # of the inputs of two runs
 PROBE_NOISE = 0.02  # added to every weight, since runs that start from one encoder could be mixed up without a trace
@@ -29,84 +32,98 @@ Tokens = Mapping[str, torch.Tensor]  # what an encoder is given, each [rows, tok
 
 
 class Stack(nn.Module):
-    """Several encoders as one module. While it stands, their parameters are views of its own [runs, ...]."""
+    """Several networks as one. While it stands, the parameters of their encoders are views of its own [runs, ...]."""
 
-    def __init__(self, encoders: Sequence[nn.Module]) -> None:
+    def __init__(self, networks: Sequence[Network]) -> None:
         super().__init__()
-        self._runs = Runs(len(encoders), next(encoders[0].parameters()).device)
-        self._encoders = list(encoders)  # a list: they are no part of this module
+        self._networks = list(networks)  # a list: they are no part of this module
+        encoders = [network.encoder for network in networks]
+        self._runs = Runs(len(networks), next(encoders[0].parameters()).device, [each.noise for each in networks])
         self.encoder: Any = _surgery(encoders, self._runs)
         self._gradients = [p.grad for p in self.encoder.parameters() if p.grad is not None]
+        self.train()
 
-    def forward(self, batches: Sequence[Tokens]) -> list[torch.Tensor]:
-        """The hidden states [rows, tokens, width] of one batch per run."""
-        shapes = [batch["input_ids"].shape for batch in batches]
-        self._runs.rows = rows = max(shape[0] for shape in shapes)
-        shape = rows, max(shape[1] for shape in shapes)
-        padding = {"input_ids": self.encoder.config.pad_token_id or 0}
-        tokens = {n: _together([batch[n] for batch in batches], shape, padding.get(n, 0)) for n in batches[0]}
-        tokens["attention_mask"][:, 0] = 1  # a row without any token would have an attention of 0 / 0
-        hidden = self.encoder(**tokens).last_hidden_state.split(rows)
-        return [part[: shape[0], : shape[1]] for part, shape in zip(hidden, shapes, strict=True)]
+    def forward(
+        self, batches: Sequence[Batch | None], seeds: Sequence[int], steps: Sequence[int]
+    ) -> list[torch.Tensor | None]:
+        """The scores of one micro-batch per run, as the run's own network gives them; a run may have none."""
+        for network, batch, seed, step in zip(self._networks, batches, seeds, steps, strict=True):
+            if batch is not None:
+                network.noise.begin(batch.layout, seed, step, with_streams=network.training)
+        hidden = self.hidden([None if batch is None else batch.tokens for batch in batches])
+        runs = zip(self._networks, hidden, batches, strict=True)
+        return [None if batch is None else network.read(part, batch) for network, part, batch in runs]
+
+    def hidden(self, tokens: Sequence[Tokens | None]) -> list[torch.Tensor]:
+        """The hidden states [rows, tokens, width] of what each run's encoder is given."""
+        self._runs.begin([(0, 0) if own is None else tuple(own["input_ids"].shape) for own in tokens])
+        given = {name: self._together(name, tokens) for name in next(own for own in tokens if own is not None)}
+        if "attention_mask" in given:  # a row without any token would have an attention of 0 / 0
+            given["attention_mask"][:, 0] = 1
+        first = self._networks[0]
+        noise: Any = self._runs  # the attention of a stack takes it apart
+        return self._runs.apart(call(self.encoder, given, noise, first.way, first.first_position))
+
+    def _together(self, name: str, tokens: Sequence[Tokens | None]) -> torch.Tensor:
+        padding = self.encoder.config.pad_token_id or 0 if name == "input_ids" else 0
+        nothing = next(own for own in tokens if own is not None)[name][:0, :0]
+        return self._runs.together([nothing if own is None else own[name] for own in tokens], padding)
 
     def forget(self) -> None:
-        """Set the gradients of all runs to zero, in place: they stay the views that they are."""
+        """Set the gradients of all encoders to zero, in place: they stay the views that they are."""
         torch._foreach_zero_(self._gradients)  # pyright: ignore[reportPrivateImportUsage]
 
     def release(self) -> None:
-        """Give every run parameters of its own again, with the same values; the stack is of no use afterwards."""
-        for parameter in (p for encoder in self._encoders for p in encoder.parameters()):
+        """Give every encoder parameters of its own again, with the same values; the stack is of no use afterwards."""
+        for parameter in (p for network in self._networks for p in network.encoder.parameters()):
             parameter.data, parameter.grad = parameter.data.clone(), None
 
 
-def _together(parts: Sequence[torch.Tensor], shape: tuple[int, int], padding: int) -> torch.Tensor:
-    """Parts [rows, tokens] as one [runs * rows, tokens], each padded to one shape."""
-    whole = parts[0].new_full((len(parts), *shape), padding)
-    for run, part in enumerate(parts):
-        whole[run, : part.shape[0], : part.shape[1]] = part
-    return whole.flatten(0, 1)
-
-
-def stack(encoders: Sequence[nn.Module]) -> Stack:
-    """A stack of encoders of one structure; raises CannotStack where they differ, or where a stack would be wrong.
+def stack(networks: Sequence[Network]) -> Stack:
+    """A stack of networks whose encoders are of one structure; raises CannotStack where it would be wrong.
 
     What a stack of such encoders computes is compared, once per process and configuration, with what they compute.
     """
-    _check_alike(encoders)
-    rates = [[_rates(module) for module in encoder.modules()] for encoder in encoders]
-    first, differ = encoders[0], any(rate != rates[0] for rate in rates)
-    kind = (str(first.config), next(first.parameters()).device, differ)
+    _check_alike(networks)
+    rates = [[_rates(module) for module in network.encoder.modules()] for network in networks]
+    first, differ = networks[0], any(rate != rates[0] for rate in rates)
+    kind = (str(first.encoder.config), first.way, next(first.encoder.parameters()).device, differ)
     if kind not in _TRIED:
         _TRIED[kind] = _try(first, differ)
     if _TRIED[kind]:
-        raise CannotStack(f"{type(first).__name__} cannot be stacked: {_TRIED[kind]}")
-    return Stack(encoders)
+        raise CannotStack(f"{type(first.encoder).__name__} cannot be stacked: {_TRIED[kind]}")
+    return Stack(networks)
 
 
 _TRIED: dict[Any, str] = {}  # why encoders of a configuration cannot be stacked; "" where they can
 
 
-def _check_alike(encoders: Sequence[nn.Module]) -> None:
+def _check_alike(networks: Sequence[Network]) -> None:
     """Raise CannotStack unless encoders differ in nothing but the values of their weights and rates of dropout."""
+    encoders: list[nn.Module] = [network.encoder for network in networks]
     structures = [[_structure(name, module) for name, module in encoder.named_modules()] for encoder in encoders]
-    for structure in structures[1:]:
-        if structure != structures[0]:
-            raise CannotStack("the encoders are not of one structure")
+    if any(own != structures[0] for own in structures) or len({network.way for network in networks}) > 1:
+        raise CannotStack("the encoders are not of one structure")
 
 
 def _structure(name: str, module: nn.Module) -> tuple[Any, ...]:
     """What must be the same of a module in all runs."""
-    if type(module) in DROPOUT:
-        return name, DROPOUT
+    if _drops(module):
+        return name, "dropout"
     weights = [(n, p.shape, p.dtype, p.device, p.requires_grad) for n, p in module.named_parameters(recurse=False)]
     skipped = {"training", *_rates(module)}
     plain = {n: v for n, v in vars(module).items() if isinstance(v, int | float | str) and n not in skipped}
     return name, type(module), weights, plain
 
 
+def _drops(module: nn.Module) -> bool:
+    """Whether a module is a dropout layer; some families have an identity instead where the rate is 0."""
+    return isinstance(module, nn.Dropout | nn.Identity)
+
+
 def _rates(module: nn.Module) -> dict[str, float]:
     """The rates of dropout that a module has as plain numbers."""
-    if type(module) in DROPOUT:
+    if _drops(module):
         return {"p": float(getattr(module, "p", 0.0))}
     found = {name: value for name, value in vars(module).items() if "dropout" in name}
     return {n: float(v) for n, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
@@ -119,7 +136,7 @@ def _surgery(encoders: Sequence[nn.Module], runs: Runs) -> nn.Module:
     made: dict[int, nn.Module] = {}
     for name, module in list(whole.named_modules(remove_duplicate=False)):
         layers = [modules[name] for modules in parts]
-        build = Dropout if any(type(layer) is nn.Dropout for layer in layers) else LAYERS.get(type(module))
+        build = Dropout if any(isinstance(layer, nn.Dropout) for layer in layers) else LAYERS.get(type(module))
         if build is not None:
             parent, _, own = name.rpartition(".")
             if id(module) not in made:  # a layer may be in several places
@@ -130,37 +147,30 @@ def _surgery(encoders: Sequence[nn.Module], runs: Runs) -> nn.Module:
         else:
             for rate in _rates(module):
                 setattr(module, rate, one_or_all([_rates(layer)[rate] for layer in layers]))
-    if whole.config._attn_implementation == "sdpa":
-        _register()
-        whole.config._attn_implementation = ATTENTION
+    own = whole.config._attn_implementation
+    if own in ATTENTIONS:
+        register()
+        whole.config._attn_implementation = ATTENTIONS[own]
     return whole
-
-
-def _register() -> None:
-    """Make `attend` known to transformers, with the masks of what it calls."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    AttentionInterface.register(ATTENTION, attend)
-    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 # trying it out
 
 
-def _try(encoder: Any, differ: bool) -> str:
-    """Why encoders like this one cannot be stacked, with rates of dropout that differ or not; "" where they can.
+def _try(network: Network, differ: bool) -> str:
+    """Why networks like this one cannot be stacked, with rates of dropout that differ or not; "" where they can.
 
     Two copies with weights of their own give hidden states and gradients for a random batch, apart and stacked.
     """
     draw = torch.Generator().manual_seed(0)
-    copies = [_probe(encoder, run * differ * PROBE_RATE, draw) for run in range(2)]
-    batches = [_probe_tokens(encoder, lengths, draw) for lengths in PROBE_LENGTHS]
+    copies = [_probe(network, run * differ * PROBE_RATE, draw) for run in range(2)]
+    tokens = [_begin_probe(own, lengths, draw) for own, lengths in zip(copies, PROBE_LENGTHS, strict=True)]
     try:
         with torch.random.fork_rng():
-            hidden = [part(**batch).last_hidden_state for part, batch in zip(copies, batches, strict=True)]
-            apart = _results(hidden, batches, copies)
-            together = _results(Stack(copies)(batches), batches, copies)
+            hidden = [call(own.encoder, dict(given), own.noise, own.way, own.first_position)
+                      for own, given in zip(copies, tokens, strict=True)]  # fmt: skip
+            apart = _results(hidden, copies)
+            together = _results(Stack(copies).hidden(tokens), copies)
     except (CannotStack, RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
         return str(error)
     largest = max(float(part.abs().max()) for part in apart)
@@ -171,32 +181,39 @@ def _try(encoder: Any, differ: bool) -> str:
     return ""
 
 
-def _probe(encoder: nn.Module, rate: float, draw: torch.Generator) -> nn.Module:
+def _probe(network: Network, rate: float, draw: torch.Generator) -> Network:
     """A copy with other weights."""
-    made = copy.deepcopy(encoder).train()
-    for module in made.modules():
+    made = copy.deepcopy(network).train()
+    for module in made.encoder.modules():
         for name in _rates(module):
             setattr(module, name, rate)
-    for parameter in made.parameters():
+    for parameter in made.encoder.parameters():
         parameter.data += (torch.randn(parameter.shape, generator=draw) * PROBE_NOISE).to(parameter)
         parameter.grad = None
     return made
 
 
-def _probe_tokens(encoder: Any, lengths: Sequence[int], draw: torch.Generator) -> dict[str, torch.Tensor]:
-    """Random inputs of some lengths."""
-    device = next(encoder.parameters()).device
-    ids = torch.randint(encoder.config.vocab_size, (len(lengths), max(lengths)), generator=draw)
-    mask = torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)
-    return {"input_ids": ids.to(device), "attention_mask": mask.long().to(device)}
+def _begin_probe(network: Network, lengths: Sequence[int], draw: torch.Generator) -> dict[str, torch.Tensor]:
+    """Begin a pass over random inputs of some lengths."""
+    layout = Layout.of(np.array(lengths), np.zeros((2, 2), np.int64), 0 if network.packed else max(lengths))
+    network.noise.begin(layout, 0, 0)
+
+    def laid(values: Any) -> torch.Tensor:
+        found = torch.zeros(layout.rows, dtype=torch.int64)
+        found[layout.tokens()] = torch.as_tensor(values)
+        return found.view(-1, layout.length or layout.rows).to(next(network.parameters()).device)
+
+    encoder: Any = network.encoder
+    ids = torch.randint(encoder.config.vocab_size, (sum(lengths),), generator=draw)
+    place = {"position_ids": laid(layout.positions())} if network.packed else {"attention_mask": laid(1)}
+    return {"input_ids": laid(ids), **place}
 
 
-def _results(
-    hidden: Sequence[torch.Tensor], batches: Sequence[Tokens], encoders: Sequence[nn.Module]
-) -> list[torch.Tensor]:
+def _results(hidden: Sequence[torch.Tensor], networks: Sequence[Network]) -> list[torch.Tensor]:
     """Hidden states without padding, and the gradients that a sum of them with various weights leads to."""
-    seen = [part * batch["attention_mask"].unsqueeze(-1) for part, batch in zip(hidden, batches, strict=True)]
+    layouts = [own.noise.layout for own in networks]
+    seen = [part.flatten(0, 1)[at.tokens()] for part, at in zip(hidden, layouts, strict=True) if at is not None]
     weighted = [part * torch.arange(part.numel()).sin().view(part.shape).to(part) for part in seen]
     torch.stack([part.sum() for part in weighted]).sum().backward()
-    gradients = [p.grad for encoder in encoders for p in encoder.parameters() if p.grad is not None]
+    gradients = [p.grad for own in networks for p in own.encoder.parameters() if p.grad is not None]
     return [found.detach().clone() for found in (*seen, *gradients)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from layover.executors import Executor
 from layover.plan import Plan
 from layover.run import Outcome, cohort, run_steps
-from layover.step import Train
+from layover.step import Step, Train
 from layover.store import Store
 
 POLL_SECONDS = 0.5
@@ -75,6 +75,7 @@ class _Walk:
         self.elsewhere: list[str] = []  # claimed by another worker when last tried
         self.running: set[Future[list[Outcome]]] = set()
         self.kept = plan.kept()
+        self.shared: dict[str, Step | None] = {}  # what makes a cohort, by the keys of steps that are or were ready
         self.summary = Summary(reused=[key for key in plan.steps if key not in self.order])
 
     def run(self) -> Summary:
@@ -93,15 +94,17 @@ class _Walk:
 
     def _next(self) -> list[str]:
         """The first step that is ready, and as many others as make a cohort with it, if the study asks for cohorts."""
-        steps, first = self.plan.steps, heapq.heappop(self.ready)[1]
-        shared = cohort(steps[first], self.store) if self.plan.study.placement.cohort > 1 else None
-        if shared is None:
+        most, (_, first) = self.plan.study.placement.cohort, heapq.heappop(self.ready)
+        if most == 1 or self._shared(first) is None:
             return [first]
-        fits = [item for item in sorted(self.ready) if cohort(steps[item[1]], self.store) == shared]
-        fits = fits[: self.plan.study.placement.cohort - 1]
-        self.ready = [item for item in self.ready if item not in fits]
-        heapq.heapify(self.ready)
+        fits = [item for item in sorted(self.ready) if self._shared(item[1]) == self._shared(first)][: most - 1]
+        self.ready = sorted(set(self.ready) - set(fits))
         return [first, *(key for _, key in fits)]
+
+    def _shared(self, key: str) -> Step | None:
+        if key not in self.shared:
+            self.shared[key] = cohort(self.plan.steps[key], self.store)
+        return self.shared[key]
 
     def _start(self, keys: list[str]) -> None:
         for key in keys:

@@ -108,7 +108,7 @@ def _alone(run: Run) -> None:
 def gradients(whole: Stack, jobs: Sequence[Job], turns: Sequence[Turn]) -> list[torch.Tensor]:
     """The summed loss of each run's batch, with the gradient of its mean left in the run's parameters.
 
-    All runs have the same precision and device, and share the tokens that one may have in a pass.
+    All runs have the same precision and device, and share the tokens that one of them may have in a pass.
     """
     whole.forget()
     for job in jobs:
@@ -117,8 +117,8 @@ def gradients(whole: Stack, jobs: Sequence[Job], turns: Sequence[Turn]) -> list[
         job.network.head.zero_grad(set_to_none=True)
     first, packed = jobs[0], jobs[0].network.packed
     seeds, steps = [job.seed for job in jobs], [turn.step for turn in turns]
-    parts = [micro_batches(job.train, turn.examples, job.micro_tokens // len(jobs), packed)
-             for job, turn in zip(jobs, turns, strict=True)]  # fmt: skip
+    most = min(job.micro_tokens for job in jobs) // len(jobs)
+    parts = [micro_batches(job.train, turn.examples, most, packed) for job, turn in zip(jobs, turns, strict=True)]
     counts = [max(1, len(job.train.known(turn.examples))) for job, turn in zip(jobs, turns, strict=True)]
     totals = [torch.zeros((), device=first.device) for _ in jobs]
     with computing(whole, first.recipe.precision, first.device) as now:  # type: ignore[arg-type]

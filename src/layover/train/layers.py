@@ -47,8 +47,10 @@ class Runs:
         """[runs * rows, tokens, ...] from what is each run's own."""
         padded = []
         for part, (rows, tokens) in zip(parts, self.shapes, strict=True):
-            behind = (*[0] * 2 * (part.ndim - 2), 0, self.tokens - tokens, 0, self.rows - rows)
-            padded.append(functional.pad(part, behind, value=padding))
+            if (rows, tokens) != (self.rows, self.tokens):
+                behind = (*[0] * 2 * (part.ndim - 2), 0, self.tokens - tokens, 0, self.rows - rows)
+                part = functional.pad(part, behind, value=padding)
+            padded.append(part)
         return torch.cat(padded)
 
     def gather(self, parameters: Sequence[Any]) -> nn.Parameter:

@@ -5,6 +5,7 @@
     python bench/cohort.py minilm       minilm as it is computed on a CPU, where arithmetic is what takes the time
 
 Whole steps: batches, passes, clipping, optimizers, schedules, with dropout, on one thread and in its processor time.
+Clipping and the optimizers of each run are a few launches on a GPU, and a call per tensor on a CPU: hence both figures.
 Prints medians over rounds and their ratios, for cohorts of several sizes. Machines differ and are noisy: quote ratios.
 """
 
@@ -79,16 +80,31 @@ def encoded(n: int, length: int) -> Any:
     )  # fmt: skip
 
 
-def measure(what: str, count: int, together: bool) -> float:
-    """Milliseconds for a step of all runs."""
+def measure(what: str, count: int, together: bool) -> tuple[float, float]:
+    """Milliseconds for a step of all runs, and those of them for clipping and the optimizers."""
+    from layover.train import loop
+
+    update, spent = loop._update, 0.0
+
+    def timed(*arguments: Any) -> None:
+        nonlocal spent
+        began = time.process_time()
+        update(*arguments)
+        spent += time.process_time() - began
+
+    with mock.patch.object(loop, "_update", timed):
+        return _measure(what, count, together), 1000 * spent / (STEPS[what] + WARM_UP)
+
+
+def _measure(what: str, count: int, together: bool) -> float:
     from layover.train.cohort import fit_together
     from layover.train.loop import fit
 
     times: list[float] = []
     runs = jobs(what, count, times)
     if together:
-        ended = fit_together(runs)
-        assert all(run.error is None and run.together == STEPS[what] + WARM_UP for run in ended) or count == 1, ended
+        for run in fit_together(runs):
+            assert run.ended().step == run.together or count == 1, run.apart
         return 1000 * (times[-1] - times[count - 1]) / STEPS[what]
     total = 0.0
     for run in runs:
@@ -101,12 +117,14 @@ def measure(what: str, count: int, together: bool) -> float:
 def compare(what: str, sizes: Sequence[int]) -> None:
     """Both, in turn, so that what else the machine does meets both alike."""
     for count in sizes:
-        found: dict[bool, list[float]] = {False: [], True: []}
+        found: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
         for _ in range(ROUNDS):
             for together, rounds in found.items():
                 rounds.append(measure(what, count, together))
-        apart, joint = statistics.median(found[False]), statistics.median(found[True])
-        print(f"{count:3} runs: {apart:7.1f} ms apart, {joint:7.1f} ms as a cohort, x {apart / joint:.2f}")
+        (apart, own), (joint, theirs) = (map(statistics.median, zip(*found[w], strict=True)) for w in (False, True))
+        print(f"{count:3} runs: {apart:6.1f} ms apart, {joint:6.1f} ms as a cohort, x {apart / joint:.2f}; without "
+              f"clipping and optimizers {apart - own:6.1f} and {joint - theirs:6.1f}, "
+              f"x {(apart - own) / (joint - theirs):.2f}", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

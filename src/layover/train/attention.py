@@ -1,7 +1,7 @@
 """Attention: exact attention of every input over its own tokens, for stock transformers models on a CPU.
 
 Registered with transformers under `NAME`, it is what every model that takes its attention from `AttentionInterface`
-calls. No token attends to padding, because padding takes no part: inputs of equal length are multiplied together.
+calls. No token attends to padding, because padding takes no part: inputs of similar length are multiplied together.
 The backward pass is written out: as one node of the graph per layer instead of a dozen per length, and with dropout
 from the inputs' own streams, it trains minilm at 1.15 times the tokens of scaled_dot_product_attention over the same
 groups (docs/engine.md).
@@ -9,16 +9,13 @@ groups (docs/engine.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from layover.train.layout import Layout
+from layover.train.layout import Group, Layout
 from layover.train.noise import Noise, scaled
 
 NAME = "layover"
@@ -51,8 +48,10 @@ def attend(
     """
     assert noise.layout is not None
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    rows = [part.transpose(1, 2).flatten(0, 1) for part in (query, key, value)]
-    found = _Attention.apply(*rows, noise, scale, dropout, sliding_window or 0)
+    # fp32 at least, whatever the rest computes in: matrices as small as a head's are no slower, a softmax is better
+    exact = torch.promote_types(query.dtype, torch.float32)
+    rows = [part.transpose(1, 2).flatten(0, 1).to(exact) for part in (query, key, value)]
+    found = _Attention.apply(*rows, noise, scale, dropout, sliding_window or 0).to(query.dtype)
     return found.unflatten(0, (query.shape[0], query.shape[2])), None
 
 
@@ -72,14 +71,13 @@ class _Attention(torch.autograd.Function):
     ) -> torch.Tensor:
         layout = noise.layout
         assert layout is not None
-        out = torch.zeros_like(value) if layout.length else torch.empty_like(value)
-        out, ctx.weights = out.contiguous(), []
+        out, ctx.weights = _empty(value, layout), []
         with torch.autocast(query.device.type, enabled=False):
-            scaled_query = query * scale
-            for cut, numbers in _pieces(layout):
-                weights = torch.softmax(_masked(cut(scaled_query) @ cut(key).transpose(-1, -2), window), -1)
-                kept = _kept(noise, numbers, weights, dropout) if dropout else None
-                cut(out).copy_((weights if kept is None else weights * kept) @ cut(value))
+            for group in layout.groups:
+                scores = (group.cut(query) * scale) @ group.cut(key).transpose(-1, -2)
+                weights = torch.softmax(_masked(scores, group, window), -1)
+                kept = _kept(noise, group, weights, dropout) if dropout else None
+                group.put(out, (weights if kept is None else weights * kept) @ group.cut(value))
                 if any(ctx.needs_input_grad):
                     ctx.weights.append((weights, kept))
         ctx.save_for_backward(query, key, value)
@@ -89,42 +87,44 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         query, key, value = ctx.saved_tensors
-        made = torch.zeros_like if ctx.layout.length else torch.empty_like
-        to_query, to_key, to_value = (made(part).contiguous() for part in (query, key, value))
-        for (cut, _), (weights, kept) in zip(_pieces(ctx.layout), ctx.weights, strict=True):
-            gradient = cut(gradients[0])
+        to_query, to_key, to_value = (_empty(part, ctx.layout) for part in (query, key, value))
+        for group, (weights, kept) in zip(ctx.layout.groups, ctx.weights, strict=True):
+            gradient = group.cut(gradients[0])
+            if group.padding is not None:
+                gradient.masked_fill_(group.padding[:, None, :, None], 0)
             used = weights if kept is None else weights * kept
-            cut(to_value).copy_(used.transpose(-1, -2) @ gradient)
-            to_used = gradient @ cut(value).transpose(-1, -2)
-            to_weights = to_used if kept is None else to_used * kept
-            to_scores = torch.ops.aten._softmax_backward_data(to_weights, weights, -1, weights.dtype) * ctx.scale
-            cut(to_query).copy_(to_scores @ cut(key))
-            cut(to_key).copy_(to_scores.transpose(-1, -2) @ cut(query))
+            group.put(to_value, used.transpose(-1, -2) @ gradient)
+            to_used = gradient @ group.cut(value).transpose(-1, -2)
+            to_weights = to_used if kept is None else to_used.mul_(kept)
+            to_scores = torch.ops.aten._softmax_backward_data(to_weights, weights, -1, weights.dtype).mul_(ctx.scale)
+            group.put(to_query, to_scores @ group.cut(key))
+            group.put(to_key, to_scores.transpose(-1, -2) @ group.cut(query))
         return to_query, to_key, to_value, None, None, None, None
 
 
-def _pieces(layout: Layout) -> Iterator[tuple[Any, NDArray[np.int64]]]:
-    """For inputs of equal length: what cuts them out of rows, as [inputs, heads, length, width], and their numbers."""
-    for begin, length, numbers in layout.groups():
-        stride = layout.length or length
-
-        end = begin + len(numbers) * stride
-        yield partial(_cut, begin=begin, end=end, stride=stride, length=length), numbers
+def _empty(rows: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """Rows to write to; those of padding are zero, as nothing writes them."""
+    return rows.new_zeros(rows.shape) if layout.length else rows.new_empty(rows.shape)
 
 
-def _cut(rows: torch.Tensor, begin: int, end: int, stride: int, length: int) -> torch.Tensor:
-    return rows[begin:end].unflatten(0, (-1, stride))[:, :length].transpose(1, 2)
-
-
-def _masked(scores: torch.Tensor, window: int) -> torch.Tensor:
+def _masked(scores: torch.Tensor, group: Group, window: int) -> torch.Tensor:
+    """Scores [n, heads, longest, longest] with what a token does not see at -inf."""
+    if group.padding is not None:
+        scores = scores.masked_fill_(group.padding[:, None, None, :], float("-inf"))
     length = scores.shape[-1]
     if not window or length <= window:
         return scores
-    places = torch.arange(length, device=scores.device)
-    return scores.masked_fill((places[:, None] - places).abs() >= window, float("-inf"))
+    places = torch.arange(length)
+    far = (places[:, None] - places).abs() >= window
+    if group.padding is not None:  # what a padding token sees is of no use, but must be a number
+        far = far & ~group.padding[:, None, :, None]
+    return scores.masked_fill_(far, float("-inf"))
 
 
-def _kept(noise: Noise, numbers: NDArray[np.int64], weights: torch.Tensor, rate: float) -> torch.Tensor:
-    each = weights[0].numel()
-    kept = np.concatenate([noise.kept(number, each, rate) for number in numbers.tolist()])
-    return scaled(kept, rate, weights.dtype).view(weights.shape)
+def _kept(noise: Noise, group: Group, weights: torch.Tensor, rate: float) -> torch.Tensor:
+    kept = np.zeros(weights.shape, np.bool_)
+    heads = weights.shape[1]
+    for place, (number, length) in enumerate(zip(group.numbers, group.lengths, strict=True)):
+        drawn = noise.kept(number, heads * length * length, rate)
+        kept[place, :, :length, :length] = drawn.reshape(heads, length, length)
+    return scaled(kept, rate, weights.dtype)

@@ -22,6 +22,8 @@ def prepare_process(threads: int) -> None:
     if threads:  # else torch's own choice: OMP_NUM_THREADS, or all cores
         torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # a guard against bugs that costs every step: nothing here reads memory that it has not written
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010  (torch does not declare it)
     quiet()
 
 

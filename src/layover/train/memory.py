@@ -1,8 +1,10 @@
-"""Memory: how many tokens a forward pass may hold. It decides where a batch is split, never what it teaches."""
+"""Memory: how many tokens a forward pass may hold, and what becomes of freed memory. Neither decides what is learnt."""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
+from functools import cache
 
 import torch
 
@@ -15,9 +17,26 @@ from layover.train.precision import Precision, cast
 PACKED_VALUES = 4096 * 6 * 384
 PACKED = (512, 4096)
 PADDED = 512
+# <malloc.h>: M_MMAP_MAX, no block is a mapping of its own; M_TRIM_THRESHOLD, the heap is not cut back.
+GLIBC = {-4: 0, -1: 2**31 - 1}
 # On a GPU.
 SHARE = 0.8  # of the memory that is free; the rest is for the optimizer's temporaries and fragmentation
 MOST = 65_536
+
+
+@cache
+def keep_freed() -> None:
+    """Let the C library keep what is freed for the next step, where it is glibc: elsewhere nothing changes.
+
+    It gives large blocks back to the system at once, and a step pays for every page of them again when it is touched:
+    the gradient of the word vectors alone is 47 MB for minilm (docs/engine.md).
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    for parameter, value in GLIBC.items():
+        mallopt(parameter, value)
 
 
 def micro_tokens(network: Network, precision: Precision, length: int) -> int:

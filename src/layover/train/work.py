@@ -29,7 +29,7 @@ from layover.train.decode import Decoded, Raw, decode
 from layover.train.determinism import derive, pick_device, prepare_process
 from layover.train.encode import Encoded
 from layover.train.loop import Job, predict
-from layover.train.memory import micro_tokens
+from layover.train.memory import keep_freed, micro_tokens
 from layover.train.network import Network
 
 
@@ -88,6 +88,7 @@ def training(
     in `resume`, and ends with the same numbers on a CPU.
     """
     prepare_process(places.threads)
+    keep_freed()
     device = pick_device(places.device)
     torch.manual_seed(derive(seed, "initialise"))
     loaded = model.load(location, start, data.task, recipe, seed)

@@ -140,6 +140,8 @@ def test_runs_that_stop_early_are_given_out_at_once_and_the_others_go_on(worksho
     assert [again.index(run.job) for run in order] == [2, 0, 1]
     assert [run.together for run in order] == [4, 6, 6]  # the last one went on by itself
     for run in order:
+        weights = list(run.job.network.parameters())
+        assert all(p.untyped_storage().nbytes() == p.nbytes for p in weights)  # nobody's memory but its own
         number = again.index(run.job)
         same(run, alone[number], states[number])
 

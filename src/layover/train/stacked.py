@@ -58,7 +58,7 @@ class Stack(nn.Module):
         """The hidden states [rows, tokens, width] of what each run's encoder is given."""
         self._runs.begin([(0, 0) if own is None else tuple(own["input_ids"].shape) for own in tokens])
         given = {name: self._together(name, tokens) for name in next(own for own in tokens if own is not None)}
-        if "attention_mask" in given:  # a row without any token would have an attention of 0 / 0
+        if "attention_mask" in given:  # not every kernel defines the attention of a row without any token
             given["attention_mask"][:, 0] = 1
         first = self._networks[0]
         noise: Any = self._runs  # the attention of a stack takes it apart

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
+from layover.errors import StepError
 from layover.executors import Executor
 from layover.plan import Plan
-from layover.run import Outcome, cohort, run_steps
+from layover.run import Outcome, cohort, lost, run_steps
 from layover.step import Step, Train
 from layover.store import Store
 
@@ -73,7 +74,7 @@ class _Walk:
                 self.children[parent].append(key)
         self.ready = [(index, key) for key, index in self.order.items() if not self.missing[key]]
         self.elsewhere: list[str] = []  # claimed by another worker when last tried
-        self.running: set[Future[list[Outcome]]] = set()
+        self.running: dict[Future[list[Outcome]], list[str]] = {}
         self.kept = plan.kept()
         self.shared: dict[str, Step | None] = {}  # what makes a cohort, by the keys of steps that are or were ready
         self.summary = Summary(reused=[key for key in plan.steps if key not in self.order])
@@ -87,8 +88,7 @@ class _Walk:
             while self.ready and len(self.running) < self.executor.slots:
                 self._start(self._next())
             for future in wait(self.running, return_when=FIRST_COMPLETED).done if self.running else ():
-                self.running.discard(future)
-                for outcome in future.result():
+                for outcome in self._ended(future):
                     self._settle(outcome.key, outcome)
         return self.summary
 
@@ -110,7 +110,20 @@ class _Walk:
         for key in keys:
             self.on_event("start", key, None)
         steps = [(self.plan.steps[key], key in self.kept) for key in keys]
-        self.running.add(self.executor.submit(run_steps, steps, self.store, self.plan.places))
+        self.running[self.executor.submit(run_steps, steps, self.store, self.plan.places)] = keys
+
+    def _ended(self, future: Future[list[Outcome]]) -> list[Outcome]:
+        """The outcomes of steps that ran. Whatever is no matter of these steps alone is raised."""
+        keys = self.running.pop(future)
+        try:
+            return future.result()
+        except StepError as error:
+            if len(keys) == 1:
+                return [lost(keys[0], self.store, error)]
+        for key in keys:  # one of a cohort, or all of them, were too much: each is tried by itself
+            self.shared[key] = None
+            heapq.heappush(self.ready, (self.order[key], key))
+        return []
 
     def _settle(self, key: str, outcome: Outcome) -> None:
         self.on_event(outcome.status, key, outcome)

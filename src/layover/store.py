@@ -21,6 +21,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,9 +187,9 @@ class Store:
         over the weights alone, since the first published numbers are the result.
         """
         key = key_of(step)
-        write_json(attempt / "step.json", to_json(step))
-        for path in attempt.rglob("*"):
-            sync(path)
+        write_json(attempt / "step.json", to_json(step), durable=False)
+        with ThreadPoolExecutor() as at_once:  # disks take several for little more than one
+            list(at_once.map(sync, attempt.rglob("*")))
         sync(attempt)
         first = self._rename(attempt, self.folder(key))
         if not first and (attempt / "weights").is_dir():

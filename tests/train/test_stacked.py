@@ -237,7 +237,7 @@ def test_scores_and_gradients_are_those_of_the_networks_apart_with_dropout_too(
 ) -> None:
     """Every input's dropout is its own, from the run's seed, the step and the example."""
     networks, data, padding = loaded(encoder(family), tmp_path, kind, way, rates)
-    alone = copy.deepcopy(networks)
+    alone, _, _ = loaded(encoder(family), tmp_path, kind, way, rates)
     draw, seeds, steps = np.random.default_rng(0), range(10, 10 + len(rates)), range(len(rates))
     chosen = [draw.permutation(len(data))[: 3 + run] for run in range(len(rates))]
     batches: list[Any] = [collate(data, each, padding, CPU, way == "packed") for each in chosen]

@@ -85,7 +85,8 @@ def splits(data: Located | TaskData, tokenizer: Any, max_length: int) -> Splits:
     """A step's data encoded: out of the store where it has been encoded before, and in memory for examples at hand."""
     if isinstance(data, TaskData):
         return _in_memory(data, tokenizer, max_length)
-    train, validation = (_encoded_once(data, part, tokenizer, max_length) for part in (data.train, data.validation))
+    made_with = {"tokenizer": tokens.digest(tokenizer), "max_length": max_length}
+    train, validation = (_encoded_once(data, part, tokenizer, made_with) for part in (data.train, data.validation))
     if data.held is None:
         return Splits(train, validation if data.selects else None, validation)
     return Splits(train.take(np.flatnonzero(~data.held)), train.take(np.flatnonzero(data.held)), validation)
@@ -112,21 +113,22 @@ def _surveyed_once(store: Store, task: Task, source: Source) -> Survey:
     return Survey(replace(task, labels=tuple(found.facts["labels"])), found.columns)
 
 
-def _encoded_once(data: Located, part: Portion, tokenizer: Any, max_length: int) -> Encoded:
+def _encoded_once(data: Located, part: Portion, tokenizer: Any, made_with: Mapping[str, Any]) -> Encoded:
     made_of = {
         "kind": "encoded",
         "task": _declaration(data.task),
         "data": data.source.digest,
         "file": part.file,
         "kept": hashlib.sha256(part.kept.tobytes()).hexdigest(),
-        "tokenizer": tokens.digest(tokenizer),
-        "max_length": max_length,
+        **made_with,
         "code": _code(data.task),
     }
 
     def write() -> tuple[dict[str, Any], Iterable[arrays.Columns]]:
         examples = surveyed(data.survey, data.source, part)
-        return {"examples": int(part.kept.sum())}, encode.columns(examples, data.task, tokenizer, max_length)
+        return {"examples": int(part.kept.sum())}, encode.columns(
+            examples, data.task, tokenizer, made_with["max_length"]
+        )
 
     return encode.assembled(_once(data.store, made_of, write).columns)
 

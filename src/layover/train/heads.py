@@ -36,7 +36,7 @@ class Head(nn.Module):
     ) -> None:
         super().__init__()
         reads, self.output = task.format.reads, task.output
-        self.sentence, self.pool = reads.sentence, reads.pool
+        self.sentence, self.pool, self.marks = reads.sentence, reads.pool, reads.marks
         self.dropout = Dropout(dropout, noise)
         outputs = {"classes": len(task.labels), "labels": len(task.labels), "extent": 2}.get(self.output, 1)
         features = width * int(reads.sentence or self.output == "extent") + (reads.project or width) * reads.marks
@@ -48,6 +48,11 @@ class Head(nn.Module):
         self.linear = nn.Linear(reads.hidden or features, outputs, bias=self.output != "choice")
         self._initialise(torch.Generator().manual_seed(derive(seed, "head")))
         self.low, self.high = task.bounds or (0.0, 1.0)
+
+    @property
+    def reads_inputs(self) -> bool:
+        """Whether the vector of each input is all that is read, and nothing of its tokens."""
+        return not self.marks and self.output != "extent"
 
     def _initialise(self, generator: torch.Generator) -> None:
         with torch.no_grad():

@@ -227,12 +227,18 @@ class Losses:
 
 
 def _update(optimizer: torch.optim.Optimizer, rate: float, recipe: Recipe, losses: Losses) -> None:
-    """One optimizer step with the gradients at hand, unless something was not finite."""
+    """One optimizer step with the gradients at hand, clipped, unless something was not finite.
+
+    Fused steps read on the device what they divide gradients by, and whether to do anything: clipping takes no pass
+    over the gradients of its own.
+    """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    losses.check(nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm))
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    losses.check(norm)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    optimizer.found_inf = losses.broken  # pyright: ignore[reportAttributeAccessIssue]  # fused steps read it on the device
+    optimizer.grad_scale = ((norm + 1e-6) / recipe.max_grad_norm).clamp(min=1.0)  # pyright: ignore[reportAttributeAccessIssue]
+    optimizer.found_inf = losses.broken  # pyright: ignore[reportAttributeAccessIssue]
     optimizer.step()
 
 

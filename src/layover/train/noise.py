@@ -29,16 +29,22 @@ class Noise:
     def __init__(self) -> None:
         self.layout: Layout | None = None
         self.streams: list[np.random.SFC64] = []  # of the inputs, and one that they share
+        self.read: torch.Tensor | None = None
 
-    def begin(self, layout: Layout, seed: int, step: int, with_streams: bool = True) -> None:
-        """Start a pass over these inputs, in optimizer step `step` of a run; in evaluation nothing is drawn."""
-        self.layout, self.streams = layout, []
+    def begin(
+        self, layout: Layout, seed: int, step: int, with_streams: bool = True, read: torch.Tensor | None = None
+    ) -> None:
+        """Start a pass over these inputs, in optimizer step `step` of a run; in evaluation nothing is drawn.
+
+        `read` [inputs] are the rows that are read in the end, where it is the inputs' first ones alone.
+        """
+        self.layout, self.streams, self.read = layout, [], read
         if with_streams:
             self.streams = [np.random.SFC64([seed, step, *name]) for name in [*layout.names.tolist(), []]]
 
     def end(self) -> None:
         """No pass is under way: dropout is torch's own."""
-        self.layout, self.streams = None, []
+        self.layout, self.streams, self.read = None, [], None
 
     def kept(self, number: int, count: int, rate: float) -> NDArray[np.bool_]:
         """Which of the next `count` values of input `number` stay."""
@@ -73,12 +79,19 @@ class Dropout(nn.Dropout):
             places = zip(np.cumsum([0, *counts]).tolist(), counts, strict=False)
         elif len(kept) == layout.rows:
             places = zip(layout.begins.tolist(), layout.lengths.tolist(), strict=True)
+        elif self.noise.read is not None and len(kept) == len(layout.lengths):
+            return self._of_first(width, layout)
         else:
             return self.noise.kept(-1, input.numel(), self.p)
         for number, (begin, count) in enumerate(places):
             if count:
                 kept[begin : begin + count] = self.noise.kept(number, count * width, self.p).reshape(count, width)
         return kept
+
+    def _of_first(self, width: int, layout: Layout) -> NDArray[np.bool_]:
+        """The masks [inputs, width] of first tokens, out of those that all tokens would have had."""
+        drawn = [self.noise.kept(number, count * width, self.p) for number, count in enumerate(layout.lengths.tolist())]
+        return np.stack([mask[:width] for mask in drawn])
 
     def _of_attention(self, kept: NDArray[np.bool_], layout: Layout) -> NDArray[np.bool_]:
         for number, (slot, length) in enumerate(zip(layout.slots(), layout.lengths.tolist(), strict=True)):

@@ -21,7 +21,8 @@ from torch import nn
 from layover.train.batching import Batch
 from layover.train.layers import ATTENTIONS, LAYERS, CannotStack, Dropout, Runs, one_or_all, register
 from layover.train.layout import Layout
-from layover.train.network import Network, call
+from layover.train.network import Network
+from layover.train.ways import call
 
 TOLERANCE = 1e-3  # largest difference of what a stack computes, relative to the largest value: rounding stays far below
 PROBE_LENGTHS = ((5, 3), (6, 2))  # of the inputs of two runs
@@ -48,6 +49,7 @@ class Stack(nn.Module):
     ) -> list[torch.Tensor | None]:
         """The scores of one micro-batch per run, as the run's own network gives them; a run may have none."""
         for network, batch, seed, step in zip(self._networks, batches, seeds, steps, strict=True):
+            network.noise.end()  # an encoder's last layer is computed whole, whatever the run's last pass asked for
             if batch is not None:
                 network.noise.begin(batch.layout, seed, step, with_streams=network.training)
         hidden = self.hidden([None if batch is None else batch.tokens for batch in batches])
@@ -84,6 +86,8 @@ def stack(networks: Sequence[Network]) -> Stack:
 
     What a stack of such encoders computes is compared, once per process and configuration, with what they compute.
     """
+    for network in networks:
+        network.noise.end()  # which a probe of the encoder would heed
     _check_alike(networks)
     rates = [[_rates(module) for module in network.encoder.modules()] for network in networks]
     first, differ = networks[0], any(rate != rates[0] for rate in rates)

@@ -43,8 +43,14 @@ class Network(nn.Module):
     def forward(self, batch: Batch, seed: int = 0, step: int = 0) -> torch.Tensor:
         """The head's scores for a micro-batch; dropout on a CPU is that of `step` of the run with `seed`."""
         first = self.packed and self.narrow and self.pooling == "first" and self.head.reads_inputs
-        self.noise.begin(batch.layout, seed, step, self.training, batch.inputs.begins if first else None)
+        self.begin(batch, seed, step, first)
         return self.read(call(self.encoder, batch.tokens, self.noise, self.way, self.first_position), batch, first)
+
+    def begin(self, batch: Batch, seed: int, step: int, first: bool = False) -> None:
+        """Begin a pass over a batch; in training on a CPU every input has its own stream of dropout, else torch has."""
+        begins = batch.inputs.begins
+        streams = self.training and begins.device.type == "cpu"
+        self.noise.begin(batch.layout, seed, step, streams, begins if first else None)
 
     def read(self, hidden: torch.Tensor, batch: Batch, first: bool = False) -> torch.Tensor:
         """The head's scores for the encoder's hidden states [rows, tokens, width], or for those of `first` tokens."""

@@ -53,7 +53,7 @@ class Noise:
 
 
 class Dropout(nn.Dropout):
-    """Dropout from the streams of `noise` while a pass is under way, else torch's."""
+    """Dropout from the streams of `noise` while a pass with streams is under way, else torch's."""
 
     def __init__(self, rate: float, noise: Noise) -> None:
         super().__init__(rate)
@@ -65,9 +65,10 @@ class Dropout(nn.Dropout):
         Without them the rows are the tokens that the pass laid down, whatever the leading dimensions, or [inputs,
         heads, length, length] the attention of padded inputs, or belong to no input: then all share a stream.
         """
-        if not self.training or not self.p or self.noise.layout is None:
+        layout = self.noise.layout
+        if not self.training or not self.p or layout is None or not self.noise.streams:
             return functional.dropout(input, self.p, self.training)
-        kept = self._kept(input, self.noise.layout, counts)
+        kept = self._kept(input, layout, counts)
         return input * scaled(kept, self.p, input.dtype).view(input.shape)
 
     def _kept(self, input: torch.Tensor, layout: Layout, counts: Sequence[int] | None) -> NDArray[np.bool_]:

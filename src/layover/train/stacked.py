@@ -51,7 +51,7 @@ class Stack(nn.Module):
         for network, batch, seed, step in zip(self._networks, batches, seeds, steps, strict=True):
             network.noise.end()  # an encoder's last layer is computed whole, whatever the run's last pass asked for
             if batch is not None:
-                network.noise.begin(batch.layout, seed, step, with_streams=network.training)
+                network.begin(batch, seed, step)
         hidden = self.hidden([None if batch is None else batch.tokens for batch in batches])
         runs = zip(self._networks, hidden, batches, strict=True)
         return [None if batch is None else network.read(part, batch) for network, part, batch in runs]

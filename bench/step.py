@@ -2,6 +2,7 @@
 
     python bench/step.py ways --data DIR      DIR holds rte; ways of calling the encoder, fp32 and bf16, one thread
     python bench/step.py micro --data DIR     the same for sizes of micro-batches
+    python bench/step.py selection --data DIR what looking at a selection set every epoch adds to a run
     python bench/step.py dropout              masks of each input's own against torch's dropout, one thread
     python bench/step.py spin                 wall seconds of six steps on two threads, alone and beside busy processes
 
@@ -117,6 +118,47 @@ def dropout() -> None:
     print(f"torch's dropout {torchs:.1f} ms, each input's own {own:.1f} ms, x {torchs / own:.1f}")
 
 
+def selection(data: list[Path]) -> None:
+    """What early stopping costs: two epochs over 180 examples, with and without 20 more to select by."""
+    import torch
+
+    from layover.encoders import find
+    from layover.step import Recipe
+    from layover.tasks import TASKS
+    from layover.tasks.load import load, locate
+    from layover.train import loop, memory, model
+    from layover.train.decode import decode
+    from layover.train.determinism import prepare_process
+    from layover.train.encode import encode
+
+    prepare_process(1)
+    task, cpu, ratios = TASKS.get("rte"), torch.device("cpu"), []
+    found = load(task, locate(task, data), selection="holdout", holdout=0.1, limit_train=200)
+    for number in range(ROUNDS):
+        seconds = {}
+        for selects in (True, False) if number % 2 else (False, True):
+            recipe = Recipe(precision="bf16", epochs=2, patience=5 * selects, checkpoint="best" if selects else "last")
+            loaded = model.load(find("minilm").location, None, task, recipe, 1)
+            train, held = (encode(part, task, loaded.tokenizer, 256) for part in (found.train, found.selection or []))
+            network = loaded.network.prepare(cpu)
+
+            def score(raw: Any, held: Any = held) -> float:
+                predictions = decode(task, held, raw, 2).predictions
+                return 100 * float((predictions.predicted == predictions.gold).mean())
+
+            job = loop.Job(
+                network=network, padding=loaded.tokenizer.pad_token_id, selection=held if selects else None,
+                recipe=recipe, seed=1, score=score, train=train, micro_tokens=memory.micro_tokens(network, "bf16", 256),
+                checkpoint_seconds=1e9, device=cpu, resume=Path("none"), report=lambda _: None,
+            )  # fmt: skip
+            begin = time.process_time()
+            loop.fit(job)
+            seconds[selects] = time.process_time() - begin
+        ratios.append(seconds[True] / seconds[False])
+    print(f"with a tenth of the examples held out to select by: x {statistics.median(ratios):.3f} "
+          f"({min(ratios):.3f} to {max(ratios):.3f}) of the processor time")  # fmt: skip
+
+
 def micro(data: list[Path]) -> None:
     """Tokens per processor second for every size, and the ratio to the largest."""
     found: dict[int, list[float]] = {size: [] for size in SIZES}
@@ -163,7 +205,7 @@ def neighbours(count: int) -> Iterator[None]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["ways", "micro", "dropout", "spin", "child"])
+    parser.add_argument("what", choices=["ways", "micro", "selection", "dropout", "spin", "child"])
     parser.add_argument("name", nargs="?")
     parser.add_argument("--data", type=Path, action="append", default=[])
     asked = parser.parse_args()
@@ -171,6 +213,8 @@ if __name__ == "__main__":
         micro(asked.data)
     elif asked.what == "ways":
         in_ways(asked.data)
+    elif asked.what == "selection":
+        selection(asked.data)
     elif asked.what == "dropout":
         dropout()
     elif asked.what == "spin":

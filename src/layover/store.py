@@ -7,7 +7,8 @@
     work/<key>.resume/                the last checkpoint of a step that is not finished
     claims/<key>.json                 who works on a step, with a lease; advisory, nothing to unlock
     studies/<name>.json               the cells of the studies run here: which step answers which question
-    encoded/<key>/                    a data set as it was read, or encoded for a tokenizer: see `layover.train.cache`
+    encoded/<key>/                    a data set as it was read, encoded for a tokenizer (see `layover.train.cache`), or
+                                      as an encoder's features (see `layover.train.features`)
 
 Anything here can be looked at with ls and cat, and repaired with rm: a lost claim, checkpoint or encoded data set costs
 work, never a wrong result. JSON, JSON Lines, Parquet, safetensors, and for data sets NumPy's and Arrow's own files; no
@@ -222,7 +223,7 @@ class Store:
     # data sets
 
     def encoded(self, key: str) -> Path:
-        """Where a data set is kept as it was read or encoded; it can be made again."""
+        """Where a data set is kept as it was read, encoded, or as features; it can be made again."""
         return self.root / ENCODED / key
 
     def encoded_keys(self) -> list[str]:

@@ -54,10 +54,26 @@ def call(
     encoder: nn.Module, tokens: dict[str, torch.Tensor], noise: Noise, way: Way, first: int, **options: Any
 ) -> torch.Tensor:
     """The last hidden states [1, tokens, width] or [inputs, length, width] of a pass that `noise` has begun."""
+    return _output(encoder, tokens, noise, way, first, **options).last_hidden_state
+
+
+def states(
+    encoder: Any, tokens: dict[str, torch.Tensor], noise: Noise, way: Way, first: int
+) -> tuple[torch.Tensor, ...] | None:
+    """The hidden states of all layers, embeddings first, each shaped as those of `call`; None from who gives none.
+
+    The last are those of `call`: where a final norm follows the last layer, as in ModernBERT, they are behind it.
+    """
+    output = _output(encoder, tokens, noise, way, first, output_hidden_states=True)
+    found = getattr(output, "hidden_states", None)
+    return (*found[:-1], output.last_hidden_state) if found else None
+
+
+def _output(encoder: Any, tokens: dict[str, torch.Tensor], noise: Noise, way: Way, first: int, **options: Any) -> Any:
     if "position_ids" in tokens and first:
         tokens = {**tokens, "position_ids": tokens["position_ids"] + first}
     own = {"noise": noise} if way != "stock" else {}
-    return encoder(**tokens, **own, **options).last_hidden_state
+    return encoder(**tokens, **own, **options)
 
 
 def first_position(encoder: nn.Module) -> int:

@@ -42,10 +42,10 @@ def test_a_failing_step_blocks_its_descendants_and_the_next_run_completes(
 ) -> None:
     real = WORK[Train]
 
-    def fails(step: Any, *rest: Any) -> None:
+    def fails(step: Any, *rest: Any) -> Any:
         if step.task.name == "stop":
             raise RuntimeError("out of luck\nsecond line")
-        real(step, *rest)
+        return real(step, *rest)
 
     monkeypatch.setitem(WORK, Train, fails)
     ran = command("run", study, "--store", "s")
@@ -104,10 +104,10 @@ def test_whatever_stands_on_a_failed_step_is_blocked_down_to_the_last(
     words = study_words(bert, tmp_path, encoders=["bert"], sweep={"learning_rate": [1e-3, 1e-4]})
     real = WORK[Train]
 
-    def fails(step: Any, *rest: Any) -> None:
+    def fails(step: Any, *rest: Any) -> Any:
         if step.task.name == "stop" and step.recipe_from is None:
             raise RuntimeError("no")
-        real(step, *rest)
+        return real(step, *rest)
 
     monkeypatch.setitem(WORK, Train, fails)
     session = Session.open(write_study(tmp_path / "study.toml", words), tmp_path / "store")

@@ -186,7 +186,7 @@ def keys(words: dict[str, Any], *data: Path) -> set[str]:
 
 def test_placement_changes_no_key(words: dict[str, Any]) -> None:
     other = {"device": "cuda", "threads": 7, "micro_tokens": 64, "checkpoint_seconds": 1.0, "executor": "local",
-             "gradient_checkpointing": True, "graphs": "compiled"}  # fmt: skip
+             "gradient_checkpointing": True, "graphs": "compiled", "cohort": 4}  # fmt: skip
     assert keys(words) == keys({**words, "placement": other})
 
 

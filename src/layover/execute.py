@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from layover.errors import StepError
 from layover.executors import Executor
 from layover.plan import Plan
-from layover.run import Outcome, lost, run_step
-from layover.step import Train
+from layover.run import Outcome, cohort, lost, run_steps
+from layover.step import Step, Train
 from layover.store import Store
 
 POLL_SECONDS = 0.5
@@ -74,8 +74,9 @@ class _Walk:
                 self.children[parent].append(key)
         self.ready = [(index, key) for key, index in self.order.items() if not self.missing[key]]
         self.elsewhere: list[str] = []  # claimed by another worker when last tried
-        self.running: dict[Future[Outcome], str] = {}
+        self.running: dict[Future[list[Outcome]], list[str]] = {}
         self.kept = plan.kept()
+        self.shared: dict[str, Step | None] = {}  # what makes a cohort, by the keys of steps that are or were ready
         self.summary = Summary(reused=[key for key in plan.steps if key not in self.order])
 
     def run(self) -> Summary:
@@ -85,23 +86,44 @@ class _Walk:
                 time.sleep(POLL_SECONDS)  # all that is left is another worker's
                 self._retry_elsewhere()
             while self.ready and len(self.running) < self.executor.slots:
-                self._start(heapq.heappop(self.ready)[1])
+                self._start(self._next())
             for future in wait(self.running, return_when=FIRST_COMPLETED).done if self.running else ():
-                self._settle(*self._ended(future))
+                for outcome in self._ended(future):
+                    self._settle(outcome.key, outcome)
         return self.summary
 
-    def _start(self, key: str) -> None:
-        self.on_event("start", key, None)
-        arguments = (self.plan.steps[key], self.store, self.plan.places, key in self.kept)
-        self.running[self.executor.submit(run_step, *arguments)] = key
+    def _next(self) -> list[str]:
+        """The first step that is ready, and as many others as make a cohort with it, if the study asks for cohorts."""
+        most, (_, first) = self.plan.study.placement.cohort, heapq.heappop(self.ready)
+        if most == 1 or self._shared(first) is None:
+            return [first]
+        fits = [item for item in sorted(self.ready) if self._shared(item[1]) == self._shared(first)][: most - 1]
+        self.ready = sorted(set(self.ready) - set(fits))
+        return [first, *(key for _, key in fits)]
 
-    def _ended(self, future: Future[Outcome]) -> tuple[str, Outcome]:
-        """A step that ran, and its outcome. Whatever is no matter of one step alone is raised."""
-        key = self.running.pop(future)
+    def _shared(self, key: str) -> Step | None:
+        if key not in self.shared:
+            self.shared[key] = cohort(self.plan.steps[key], self.store)
+        return self.shared[key]
+
+    def _start(self, keys: list[str]) -> None:
+        for key in keys:
+            self.on_event("start", key, None)
+        steps = [(self.plan.steps[key], key in self.kept) for key in keys]
+        self.running[self.executor.submit(run_steps, steps, self.store, self.plan.places)] = keys
+
+    def _ended(self, future: Future[list[Outcome]]) -> list[Outcome]:
+        """The outcomes of steps that ran. Whatever is no matter of these steps alone is raised."""
+        keys = self.running.pop(future)
         try:
-            return key, future.result()
+            return future.result()
         except StepError as error:
-            return key, lost(key, self.store, error)
+            if len(keys) == 1:
+                return [lost(keys[0], self.store, error)]
+        for key in keys:  # one of a cohort, or all of them, were too much: each is tried by itself
+            self.shared[key] = None
+            heapq.heappush(self.ready, (self.order[key], key))
+        return []
 
     def _settle(self, key: str, outcome: Outcome) -> None:
         self.on_event(outcome.status, key, outcome)

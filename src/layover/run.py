@@ -1,13 +1,14 @@
-"""Run: run_step(step, store, places) does one step; it is the only function that a worker knows."""
+"""Run: run_steps(steps, store, places) does steps, a cohort of trainings together; it is all that a worker knows."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import re
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -27,6 +28,8 @@ from layover.tasks.load import locate
 from layover.tasks.own import from_declaration
 from layover.train.cache import Located, located
 
+SHARED = ("batch_size", "max_length", "precision")  # of the recipes of a cohort
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -39,13 +42,47 @@ class Outcome:
 
 
 def run_step(step: Step, store: Store, places: Places, keep_weights: bool = False) -> Outcome:
-    """Do one step and publish it; a step that is finished, or that somebody else is doing, is left alone.
+    """Do one step and publish it: `run_steps` of one."""
+    return run_steps([(step, keep_weights)], store, places)[0]
 
-    A step that raises keeps its attempt's folder with log and traceback, and is simply not finished. Raises StoreError
-    where the store cannot be written: nothing else could be done either.
+
+def run_steps(steps: Sequence[tuple[Step, bool]], store: Store, places: Places) -> list[Outcome]:
+    """Do steps and publish them, each with its weights if so asked; trainings among them are fitted together.
+
+    Steps must not depend on each other, and several trainings must be of one `cohort`. A step that is finished, or that
+    somebody else is doing, is left alone. A step that raises keeps its attempt's folder with log and traceback, and is
+    simply not finished; the others go on. Raises StoreError where the store cannot be written: nothing else could be
+    done either.
     """
+    attempts = [_attempt(step, store, places, keep) for step, keep in steps]
+    outcomes: dict[int, Outcome] = {}
+    waiting: dict[int, Any] = {}  # jobs by the number of their attempt
+
+    def go(number: int, ended: Any) -> None:
+        try:
+            waiting[number] = attempts[number].send(ended)
+        except StopIteration as done:
+            outcomes[number] = done.value
+
+    try:
+        for number in range(len(attempts)):
+            go(number, None)
+        if waiting:
+            from layover.train.cohort import fit_together
+
+            numbers = {id(job): number for number, job in waiting.items()}
+            for ended in fit_together(list(waiting.values())):
+                go(numbers[id(ended.job)], ended)
+    finally:
+        for attempt in attempts:
+            attempt.close()
+    return [outcomes[number] for number in range(len(attempts))]
+
+
+def _attempt(step: Step, store: Store, places: Places, keep: bool) -> Generator[Any, Any, Outcome]:
+    """One attempt at a step. A training asks whoever drives it to fit its job."""
     key, started = key_of(step), time.monotonic()
-    if store.holds(key, keep_weights):
+    if store.holds(key, keep):
         return Outcome(key, "finished")
     progress: dict[str, Any] = {}
     with store.writing():
@@ -55,19 +92,34 @@ def run_step(step: Step, store: Store, places: Places, keep_weights: bool = Fals
         attempt = store.attempt(key)
     with claim, store.writing():
         try:
-            WORK[type(step)](step, store, places, attempt, keep_weights, progress.update)
+            work = WORK[type(step)](step, store, places, attempt, keep, progress.update)
+            if work is not None:
+                yield from work
             store.publish(step, attempt)
         except Exception as error:
             if isinstance(error, StoreError):
                 raise
             if (number := _system_error(error)) in NO_ROOM:
                 raise OSError(number, os.strerror(number)) from error
-            if store.holds(key, keep_weights):
+            if store.holds(key, keep):
                 # somebody else published it meanwhile, and took this attempt's folder away
                 return Outcome(key, "finished", time.monotonic() - started)
             write_text(attempt / "error.txt", f"{traceback.format_exc()}\n{_in_one_line(error)}\n")
             return Outcome(key, "failed", time.monotonic() - started, _in_one_line(error))
     return Outcome(key, "finished", time.monotonic() - started)
+
+
+def cohort(step: Step, store: Store) -> Step | None:
+    """What the steps have in common that can be trained together with this one; None where it is no training.
+
+    Restarts and cells of a sweep: the same encoder, task, data and shape of batches. Where they start from, seeds and
+    the rest of their recipes may differ.
+    """
+    if not isinstance(step, Train):
+        return None
+    recipe = recipe_of(step, store)
+    shared = Recipe(**{name: getattr(recipe, name) for name in SHARED})
+    return dataclasses.replace(step, recipe=shared, seed=0, start=None, recipe_from=None)
 
 
 def prepare(places: Places) -> None:
@@ -132,7 +184,9 @@ def _choose(step: Choose, store: Store, places: Places, attempt: Path, keep: boo
     write_json(attempt / "provenance.json", {**provenance_now(), "seconds": 0.0}, durable=False)
 
 
-def _train(step: Train, store: Store, places: Places, attempt: Path, keep: bool, report: Callable[..., None]) -> None:
+def _train(
+    step: Train, store: Store, places: Places, attempt: Path, keep: bool, report: Callable[..., None]
+) -> Generator[Any, Any, None]:
     """Train, predict the validation set, and write what is known about the run."""
     from layover.train import work  # torch is imported here, on the worker, and nowhere above
 
@@ -146,7 +200,8 @@ def _train(step: Train, store: Store, places: Places, attempt: Path, keep: bool,
     location = places.encoders.get(step.encoder)
     if location is None:
         raise StepError(f"no place is known for encoder {step.encoder}")
-    result = work.train(data, recipe, step.seed, location, start, places, store.resume_folder(key_of(step)), report)
+    resume = store.resume_folder(key_of(step))
+    result = yield from work.training(data, recipe, step.seed, location, start, places, resume, report)
     work.write_predictions(attempt / "predictions.parquet", task, result)
     scores = _scores(task, step.task.select_by, result)
     write_jsonl(attempt / "observations.jsonl", scores, durable=False)
@@ -157,8 +212,8 @@ def _train(step: Train, store: Store, places: Places, attempt: Path, keep: bool,
         write_jsonl(attempt / "weights" / "observations.jsonl", scores, durable=False)
     facts = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(time.monotonic() - started, 3),
-        "cpu_seconds": round(time.process_time() - cpu, 3),
+        "seconds": round((time.monotonic() - started) / result.runs, 3),
+        "cpu_seconds": round((time.process_time() - cpu) / result.runs, 3),
         "examples": result.examples,
         "questions": result.questions,
         "available": {"train": data.train.n_total, "validation": data.validation.n_total},
@@ -174,12 +229,13 @@ def _train(step: Train, store: Store, places: Places, attempt: Path, keep: bool,
         "device": result.device,
         "threads": result.threads,
         "micro_tokens": result.micro_tokens,
+        **result.cohort,
     }
     write_json(attempt / "provenance.json", {**provenance_now(), **facts}, durable=False)
     write_text(attempt / "log.txt", "".join(f"{line}\n" for line in _log(facts, result.state.curve)), durable=False)
 
 
-WORK: dict[type, Callable[..., None]] = {Train: _train, Choose: _choose}
+WORK: dict[type, Callable[..., Any]] = {Train: _train, Choose: _choose}
 
 
 def recipe_of(step: Train, store: Store) -> Recipe:

@@ -92,6 +92,7 @@ class Placement(Table):
 
     executor: Literal["local"] = "local"
     workers: Annotated[int, Field(ge=0)] = 0
+    cohort: Annotated[int, Field(ge=1)] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Field(ge=0)] = 0
     micro_tokens: Annotated[int, Field(ge=0)] = 0

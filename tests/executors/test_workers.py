@@ -190,12 +190,12 @@ class Deadly:
         self.inner.close()
 
 
-def _deadly(key: str, times: int, folder: Path, fn: Any, step: Any, *args: Any) -> Any:
+def _deadly(key: str, times: int, folder: Path, fn: Any, steps: Any, *args: Any) -> Any:
     from layover.step import key_of
 
-    if key_of(step) == key:
+    if key in [key_of(step) for step, _ in steps]:
         dies(times, folder)
-    return fn(step, *args)
+    return fn(steps, *args)
 
 
 def test_a_study_ends_with_the_numbers_of_one_process_and_its_driver_needs_no_torch(
@@ -224,7 +224,10 @@ def test_a_study_loses_nothing_when_a_worker_dies(study: Path, tmp_path: Path) -
     assert list((session.store.root / "work").iterdir()) == []
 
 
-def test_a_step_that_kills_its_workers_fails_alone(study: Path, tmp_path: Path, command: Command) -> None:
+@pytest.mark.parametrize("cohort", [1, 2])
+def test_a_step_that_kills_its_workers_fails_alone(study: Path, tmp_path: Path, command: Command, cohort: int) -> None:
+    """Also where it was begun in a cohort, whose other steps are then tried without it."""
+    study.write_text(study.read_text().replace('"workers" = 2', f'"workers" = 2, "cohort" = {cohort}'))
     session = Session.open(study, tmp_path / "store")
     (tmp_path / "deaths").mkdir()
     key = session.plan.find("bert · stop · s1")

@@ -206,6 +206,23 @@ def test_the_last_layer_is_computed_for_the_tokens_that_are_read(
     assert seen == [len(batch.inputs) if few and net.narrow else batch.layout.rows]
 
 
+@pytest.mark.parametrize("kind", ["pair", "edge2", "span"])
+def test_a_pass_on_another_device_takes_nothing_from_the_host(
+    encoder: Encoders, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the meta device, which holds no numbers but refuses what lies elsewhere, as a GPU does."""
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda _: False)  # which that device does not know
+    net, data, padding = loaded(encoder("bert"), tmp_path, kind, dropout=0.1)
+    meta = torch.device("meta")
+    net.prepare(meta).train()
+    batch = collate(data, np.arange(4), padding, meta, net.packed)
+    batch.tokens["attention_mask"] = batch.tokens["attention_mask"][
+        :, None, None
+    ].bool()  # one is made by looking at it
+    net.head.loss(net(batch, seed=1, step=1), batch).backward()
+    assert all(p.grad is not None and p.grad.device == meta for p in net.head.parameters())
+
+
 def test_dropout_keeps_the_share_it_should_and_scales_it() -> None:
     streams = noise.Noise()
     lengths = np.array([300, 200])

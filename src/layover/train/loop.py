@@ -89,7 +89,7 @@ def course(job: Job, apply: Callable[[Update], None] = Update.apply) -> Generato
     Whoever drives it leaves the gradients in the network's parameters; everything else about a run is here. `apply`
     does the work of an update on the device.
     """
-    recipe, network = job.recipe, job.network.prepare(job.device)
+    recipe, network = job.recipe, job.network.prepare(job.device).train()
     torch.manual_seed(derive(job.seed, "dropout"))
     update, losses = Update(network, recipe, job.device), Losses(job.device)
     state, best = checkpoint.restore(job.resume, network, update.optimizer)
@@ -128,7 +128,8 @@ def course(job: Job, apply: Callable[[Update], None] = Update.apply) -> Generato
 
 def gradients(job: Job, turn: Turn) -> torch.Tensor:
     """The summed loss of a batch, with the gradient of its mean left in the network's parameters."""
-    job.network.train()
+    if not job.network.training:  # which takes a small model as long as a pass
+        job.network.train()
     job.network.zero_grad(set_to_none=True)
     total, n_targets = torch.zeros((), device=job.device), max(1, len(job.train.known(turn.examples)))
     with computing(job.network, job.recipe.precision, job.device) as now:

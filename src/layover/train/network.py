@@ -58,10 +58,20 @@ class Network(nn.Module):
     def forward(self, batch: Batch, seed: int = 0, step: int = 0) -> torch.Tensor:
         """The head's scores for a micro-batch; dropout on a CPU is that of `step` of the run with `seed`."""
         first = self.packed and self.narrow and self.pooling == "first" and self.head.reads_inputs
-        streams = self.training and batch.labels.device.type == "cpu"  # on a GPU dropout is torch's own
-        self.noise.begin(batch.layout, seed, step, streams, batch.inputs.begins if first else None)
+        self.begin(batch, seed, step, first)
         called = compiled() if self.compiling else call
-        hidden = called(self.encoder, batch.tokens, self.noise, self.way, self.first_position).flatten(0, 1)
+        hidden = called(self.encoder, batch.tokens, self.noise, self.way, self.first_position)
+        return self.read(hidden, batch, first)
+
+    def begin(self, batch: Batch, seed: int, step: int, first: bool = False) -> None:
+        """Begin a pass over a batch; in training on a CPU every input has its own stream of dropout, else torch has."""
+        begins = batch.inputs.begins
+        streams = self.training and begins.device.type == "cpu"
+        self.noise.begin(batch.layout, seed, step, streams, begins if first else None)
+
+    def read(self, hidden: torch.Tensor, batch: Batch, first: bool = False) -> torch.Tensor:
+        """The head's scores for the encoder's hidden states [rows, tokens, width], or for those of `first` tokens."""
+        hidden = hidden.flatten(0, 1)
         if not torch.is_autocast_enabled("cpu"):
             hidden = hidden.to(self.head.linear.weight.dtype)  # fp32, though the encoder be cast to bf16
         if first:  # the rows of the others were not computed

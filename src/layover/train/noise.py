@@ -78,7 +78,7 @@ class Noise:
 
 
 class Dropout(nn.Dropout):
-    """Dropout from the streams of `noise` while a pass is under way on a CPU, else torch's."""
+    """Dropout from the streams of `noise` while a pass with streams is under way, else torch's."""
 
     def __init__(self, rate: float, noise: Noise) -> None:
         super().__init__(rate)
@@ -91,7 +91,7 @@ class Dropout(nn.Dropout):
         heads, length, length] the attention of padded inputs, or belong to no input: then all share a stream.
         """
         layout = self.noise.layout
-        if not self.training or not self.p or layout is None or input.device.type != "cpu":
+        if not self.training or not self.p or layout is None or not self.noise.streams:
             return functional.dropout(input, self.p, self.training)
         kept = self._kept(input, layout, counts)
         return input * scaled(kept, self.p, input.dtype).view(input.shape)

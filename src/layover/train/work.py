@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,13 +21,15 @@ from layover.predictions import Predictions
 from layover.step import Places, Recipe
 from layover.tasks.load import TaskData
 from layover.tasks.task import Task
-from layover.train import loop, model
+from layover.train import model
 from layover.train.cache import Located, splits
 from layover.train.checkpoint import State
+from layover.train.cohort import Run, fit_together
 from layover.train.collapse import collapse
 from layover.train.decode import Decoded, Raw, decode
 from layover.train.determinism import derive, pick_device, prepare_process
 from layover.train.encode import Encoded
+from layover.train.loop import Job, predict
 from layover.train.memory import keep_freed, micro_tokens
 from layover.train.network import Network
 
@@ -38,7 +40,8 @@ class Result:
 
     `examples` and `questions` count them per split. `truncated` is the share of examples that was cut, `lost` that of
     targets whose text was cut off, `majority` the share of the commonest label in validation (None where there is no
-    one label), `collapsed` why the run is degenerate, or "".
+    one label), `collapsed` why the run is degenerate, or "". `runs` is how many runs its cohort has, and `cohort` what
+    is known about that.
     """
 
     network: Network
@@ -52,12 +55,25 @@ class Result:
     max_length: int
     majority: float | None
     collapsed: str
+    runs: int
+    cohort: dict[str, Any]
     device: str
     threads: int
     micro_tokens: int
 
 
-def train(
+def train(*arguments: Any, **named: Any) -> Result:
+    """One training run, by itself; takes what `training` takes."""
+    run = training(*arguments, **named)
+    (ended,) = fit_together([next(run)])
+    try:
+        run.send(ended)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("a training asks for one job")
+
+
+def training(
     data: Located | TaskData,
     recipe: Recipe,
     seed: int,
@@ -66,10 +82,11 @@ def train(
     places: Places,
     resume: Path,
     report: Callable[[dict[str, Any]], None],
-) -> Result:
+) -> Generator[Job, Run, Result]:
     """Fine-tune the encoder at `location`, with the weights in `start` if given, and predict the validation set.
 
-    A run that was killed goes on from the checkpoint in `resume`, and ends with the same numbers on a CPU.
+    Asks whoever drives it, by itself or with others, to fit its job. A run that was killed goes on from the checkpoint
+    in `resume`, and ends with the same numbers on a CPU.
     """
     device = pick_device(places.device)
     prepare_process(places.threads, device)
@@ -88,7 +105,7 @@ def train(
         return metric.score(decode(task, selection, raw, n_classes).predictions)
 
     network = _placed(loaded.network, location, places, device)
-    job = loop.Job(
+    job = Job(
         network=network,
         padding=loaded.tokenizer.pad_token_id,
         train=training,
@@ -103,8 +120,9 @@ def train(
         report=report,
         graphs=places.graphs if device.type == "cuda" and not places.gradient_checkpointing else "off",
     )
-    state = loop.fit(job)
-    decoded = decode(task, validation, loop.predict(job, validation), n_classes)
+    run = yield job
+    state = run.ended()
+    decoded = decode(task, validation, predict(job, validation), n_classes)
     named = {"train": training, "selection": selection, "validation": validation}
     parts = {name: part for name, part in named.items() if part is not None}
     return Result(
@@ -120,6 +138,8 @@ def train(
         lost=_shares({name: part.lost for name, part in parts.items()}),
         max_length=loaded.max_length,
         majority=_majority(decoded.predictions),
+        runs=run.runs,
+        cohort={"cohort": run.runs, "together": run.together, "apart": run.apart} if run.runs > 1 else {},
         collapsed=collapse(task, state.stopped, decoded.predictions, training, state.curve),
         device=_device_name(device),
         threads=torch.get_num_threads(),

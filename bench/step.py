@@ -1,6 +1,9 @@
-"""Optimizer steps of minilm on a CPU, side by side: sizes of micro-batches, and threads that spin or sleep.
+"""Optimizer steps of minilm on a CPU, side by side: ways to call it, sizes of micro-batches, dropout, threads.
 
-    python bench/step.py micro --data DIR     DIR holds rte; tokens per processor second, one thread
+    python bench/step.py ways --data DIR      DIR holds rte; ways of calling the encoder, fp32 and bf16, one thread
+    python bench/step.py micro --data DIR     the same for sizes of micro-batches
+    python bench/step.py selection --data DIR what looking at a selection set every epoch adds to a run
+    python bench/step.py dropout              masks of each input's own against torch's dropout, one thread
     python bench/step.py spin                 wall seconds of six steps on two threads, alone and beside busy processes
 
 Prints medians over rounds and their ratios. Machines differ and are noisy: quote ratios.
@@ -18,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROUNDS = 3
 SIZES = (512, 1024, 2048, 4096)
@@ -55,6 +59,106 @@ def steps(name: str, data: list[Path], micro_tokens: int, threads: int, precisio
     return {"tokens": tokens, "wall": seen[-1][0] - seen[0][0], "cpu": seen[-1][1] - seen[0][1]}
 
 
+WAYS = {
+    "stock, padded, by length": ("stock", False, 512),
+    "own attention, padded, by length": ("padded", False, 512),
+    "packed": ("packed", False, 4096),
+    "packed, last layer for first tokens": ("packed", True, 4096),
+}
+
+
+def in_ways(data: list[Path]) -> None:
+    """Tokens per processor second of every way to call minilm, and the ratio to the stock one."""
+    from layover.train import network, ways
+
+    able = ways.prepare
+
+    def only(way: str, narrow: bool) -> Any:
+        def prepare(encoder: Any, noise: Any) -> ways.Ability:
+            if way == "stock":
+                return ways.Ability("stock")
+            found = able(encoder, noise)
+            return ways.Ability(way, found.joint if narrow else "")  # type: ignore[arg-type]
+
+        return prepare
+
+    for precision in ("fp32", "bf16"):
+        found: dict[str, list[float]] = {name: [] for name in WAYS}
+        for _ in range(ROUNDS):
+            for name, (way, narrow, size) in WAYS.items():
+                network.ways.prepare = only(way, narrow)
+                seen = steps("rte", data, size, 1, precision, 3)
+                found[name].append(seen["tokens"] / seen["cpu"])
+        for name, rates in found.items():
+            ratio = statistics.median(rate / first for rate, first in zip(rates, found[next(iter(WAYS))], strict=True))
+            print(f"{precision} {name:36} {statistics.median(rates):6.0f} tokens per processor second, x {ratio:.2f}")
+
+
+def dropout() -> None:
+    """Milliseconds of dropout, forward and backward, over the tokens of a batch of minilm."""
+    import numpy as np
+    import torch
+
+    from layover.train.layout import Layout
+    from layover.train.noise import Dropout, Noise
+
+    torch.set_num_threads(1)
+    lengths = np.random.default_rng(0).integers(10, 80, 32)
+    values = torch.randn(1, int(lengths.sum()), 384, requires_grad=True)
+    noise, names = Noise(), np.stack([np.arange(32), np.zeros(32, np.int64)], axis=1)
+    layers = {"torch's": torch.nn.Dropout(0.1), "each input's own": Dropout(0.1, noise)}
+    found: dict[str, list[float]] = {name: [] for name in layers}
+    for step in range(30):
+        for name, layer in layers.items():
+            begin = time.process_time()
+            noise.begin(Layout.of(lengths, names, 0), 1, step)
+            layer(values).sum().backward()
+            found[name].append((time.process_time() - begin) * 1e3)
+    torchs, own = (statistics.median(times) for times in found.values())
+    print(f"torch's dropout {torchs:.1f} ms, each input's own {own:.1f} ms, x {torchs / own:.1f}")
+
+
+def selection(data: list[Path]) -> None:
+    """What early stopping costs: two epochs over 180 examples, with and without 20 more to select by."""
+    import torch
+
+    from layover.encoders import find
+    from layover.step import Recipe
+    from layover.tasks import TASKS
+    from layover.tasks.load import load, locate
+    from layover.train import loop, memory, model
+    from layover.train.decode import decode
+    from layover.train.determinism import prepare_process
+    from layover.train.encode import encode
+
+    prepare_process(1)
+    task, cpu, ratios = TASKS.get("rte"), torch.device("cpu"), []
+    found = load(task, locate(task, data), selection="holdout", holdout=0.1, limit_train=200)
+    for number in range(ROUNDS):
+        seconds = {}
+        for selects in (True, False) if number % 2 else (False, True):
+            recipe = Recipe(precision="bf16", epochs=2, patience=5 * selects, checkpoint="best" if selects else "last")
+            loaded = model.load(find("minilm").location, None, task, recipe, 1)
+            train, held = (encode(part, task, loaded.tokenizer, 256) for part in (found.train, found.selection or []))
+            network = loaded.network.prepare(cpu)
+
+            def score(raw: Any, held: Any = held) -> float:
+                predictions = decode(task, held, raw, 2).predictions
+                return 100 * float((predictions.predicted == predictions.gold).mean())
+
+            job = loop.Job(
+                network=network, padding=loaded.tokenizer.pad_token_id, selection=held if selects else None,
+                recipe=recipe, seed=1, score=score, train=train, micro_tokens=memory.micro_tokens(network, "bf16", 256),
+                checkpoint_seconds=1e9, device=cpu, resume=Path("none"), report=lambda _: None,
+            )  # fmt: skip
+            begin = time.process_time()
+            loop.fit(job)
+            seconds[selects] = time.process_time() - begin
+        ratios.append(seconds[True] / seconds[False])
+    print(f"with a tenth of the examples held out to select by: x {statistics.median(ratios):.3f} "
+          f"({min(ratios):.3f} to {max(ratios):.3f}) of the processor time")  # fmt: skip
+
+
 def micro(data: list[Path]) -> None:
     """Tokens per processor second for every size, and the ratio to the largest."""
     found: dict[int, list[float]] = {size: [] for size in SIZES}
@@ -65,9 +169,7 @@ def micro(data: list[Path]) -> None:
     largest = statistics.median(found[SIZES[-1]])
     for size, rates in found.items():
         rate = statistics.median(rates)
-        print(
-            f"micro-batches of {size:5} padded tokens: {rate:6.0f} tokens per processor second, x {rate / largest:.2f}"
-        )
+        print(f"micro-batches of {size:5} tokens: {rate:6.0f} tokens per processor second, x {rate / largest:.2f}")
 
 
 def spin() -> None:
@@ -103,12 +205,18 @@ def neighbours(count: int) -> Iterator[None]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["micro", "spin", "child"])
+    parser.add_argument("what", choices=["ways", "micro", "selection", "dropout", "spin", "child"])
     parser.add_argument("name", nargs="?")
     parser.add_argument("--data", type=Path, action="append", default=[])
     asked = parser.parse_args()
     if asked.what == "micro":
         micro(asked.data)
+    elif asked.what == "ways":
+        in_ways(asked.data)
+    elif asked.what == "selection":
+        selection(asked.data)
+    elif asked.what == "dropout":
+        dropout()
     elif asked.what == "spin":
         spin()
     else:

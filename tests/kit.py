@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import re
+import subprocess
 import sys
+import threading
+import time
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +202,55 @@ def publish_fake(store: Store, step: Train, keep: bool = False, **facts: Any) ->
     return key_of(step)
 
 
+@dataclass
+class Faking:
+    """An executor whose trainings are fakes, in whatever process they run; that of the step `bad` breaks."""
+
+    inner: Any
+    folder: Path
+    bad: str = ""
+
+    def __post_init__(self) -> None:
+        self.slots: int = self.inner.slots
+        self.folder.mkdir()
+
+    def submit(self, fn: Any, /, *args: Any) -> Any:
+        return self.inner.submit(with_fakes, self.folder, self.bad, fn, *args)
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def runs(self) -> list[str]:
+        """The key of every training that was begun."""
+        return [path.name.partition(".")[0] for path in self.folder.iterdir()]
+
+
+def with_fakes(folder: Path, bad: str, fn: Any, *args: Any) -> Any:
+    """Run `fn(*args)` where a training is a fake that leaves a file in `folder`."""
+    from layover.run import WORK
+
+    WORK[Train] = partial(_recorded, folder, bad)
+    return fn(*args)
+
+
+def _recorded(folder: Path, bad: str, step: Any, store: Store, places: Any, attempt: Path, keep: bool, _: Any) -> None:
+    from layover.step import key_of
+
+    assert all(store.finished(parent) for parent in step.parents)
+    assert store.weights(step.start) if step.start else True
+    (folder / f"{key_of(step)}.{uuid.uuid4().hex}").touch()
+    if key_of(step) == bad:
+        raise RuntimeError("it broke")
+    fake_work(store, attempt, keep)
+
+
+def ends_badly() -> None:
+    """Raise what cannot be pickled."""
+    error = ValueError("odd")
+    error.lock = threading.Lock()  # type: ignore[attr-defined]
+    raise error
+
+
 @dataclass(frozen=True)
 class Ran:
     """How a command ended."""
@@ -227,6 +283,53 @@ class Command:
         out, err = self._capsys.readouterr()
         assert "Traceback" not in out + err
         return Ran(code, out, err)
+
+
+TERMINAL_SECONDS = 120  # imports on a busy machine
+
+
+class Terminal:
+    """The layover command on a terminal of 120 columns, and what it has shown so far."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
+        self.master, slave = pty.openpty()
+        environment = {**os.environ, "COLUMNS": "120", "TERM": "xterm-256color", "OMP_NUM_THREADS": "1"}
+        line = [sys.executable, "-m", "layover.cli", *arguments]
+        self.process = subprocess.Popen(
+            line, cwd=folder, env=environment, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            preexec_fn=_controlled_by_its_terminal,
+        )  # fmt: skip
+        os.close(slave)
+        self.shown = ""
+
+    def read(self, until: str | None = None) -> str:
+        """Everything shown up to `until`, or to the end."""
+        deadline = time.monotonic() + TERMINAL_SECONDS
+        while until is None or until not in self.shown:
+            assert time.monotonic() < deadline, self.shown
+            try:
+                self.shown += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", os.read(self.master, 4096).decode(errors="replace"))
+            except OSError:  # how Linux says that the other side has gone
+                assert until is None, self.shown
+                break
+        return self.shown
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        os.write(self.master, b"\x03")
+
+    def end(self) -> int:
+        self.read()
+        os.close(self.master)
+        return self.process.wait(TERMINAL_SECONDS)
+
+
+def _controlled_by_its_terminal() -> None:
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches the command as the signal that it is
 
 
 def make_encoder(folder: Path, family: str) -> Path:

@@ -113,7 +113,7 @@ def test_a_missed_beat_does_not_end_the_work(path: Path, monkeypatch: pytest.Mon
     assert held.take()
     beats: list[int] = []
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         beats.append(1)
         raise OSError(28, "No space left on device")
 

@@ -30,19 +30,24 @@ Columns = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Arrays:
-    """The columns of a folder, memory-mapped and read-only, and the facts that were written with them."""
+    """The columns of a folder, memory-mapped, and the facts that were written with them."""
 
     columns: Columns
     facts: Mapping[str, Any]
 
 
-def opened(folder: Path, identity: Mapping[str, Any]) -> Arrays | None:
-    """What a folder holds; None where it is not there, is damaged, or is not what `identity` says."""
+def opened(folder: Path, identity: Mapping[str, Any], private: bool = False) -> Arrays | None:
+    """What a folder holds; None where it is not there, is damaged, or is not what `identity` says.
+
+    Numbers are read-only; `private`, they can be written to, which changes this process's memory and never the file.
+    """
     try:
         manifest = read_json(folder / MANIFEST)
         if manifest["identity"] != identity or _wrong_size(folder, manifest):
             return None
-        return Arrays({Path(name).stem: _mapped(folder / name) for name in manifest["files"]}, manifest["facts"])
+        return Arrays(
+            {Path(name).stem: _mapped(folder / name, private) for name in manifest["files"]}, manifest["facts"]
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # any of which a damaged file can cause
         return None
 
@@ -143,9 +148,10 @@ class _Texts:
         self._writer.close()
 
 
-def _mapped(path: Path) -> Any:
+def _mapped(path: Path, private: bool) -> Any:
     if path.suffix == ".npy":
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))  # the plain class indexes faster
+        found = np.load(path, mmap_mode="c" if private else "r", allow_pickle=False)
+        return np.asarray(found)  # the plain class indexes faster
     import pyarrow as pa
 
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all().column(0)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 StoreOption = Annotated[
     Path | None, typer.Option("--store", help="The store. Default: LAYOVER_STORE, or layover-store here.")
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DataOption = Annotated[list[Path] | None, typer.Option("--data", help="A directory of task data; may be repeated.")]
 
 SMOKE_ROWS = 32

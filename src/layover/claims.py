@@ -67,7 +67,8 @@ class Claim:
                 continue  # a full disk stops the step itself; a missed beat only risks double work
 
     def _write(self) -> None:
-        write_json(self._path, {**self._owner, "expires": time.time() + LEASE_SECONDS, "progress": self._progress()})
+        claim = {**self._owner, "expires": time.time() + LEASE_SECONDS, "progress": self._progress()}
+        write_json(self._path, claim, durable=False)
 
 
 def read_claim(path: Path) -> dict[str, Any] | None:

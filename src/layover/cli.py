@@ -6,17 +6,17 @@ Exit codes: 0 all done; 1 some steps failed or are blocked, or a check found som
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from layover import console
-from layover.asked import Asked, DataOption, StoreOption, about_a_study, data_directories, store_directory
+from layover.asked import Asked, DataOption, JsonOption, StoreOption, about_a_study, data_directories, store_directory
+from layover.cli_store import store_app
 from layover.errors import Problem, StudyError, UserError, did_you_mean
 
 app = typer.Typer(
@@ -29,11 +29,8 @@ app = typer.Typer(
 analyze_app = typer.Typer(
     help="Conclusions from a table of observations, layover's or anybody's.", no_args_is_help=True
 )
-store_app = typer.Typer(help="Look after a store.", no_args_is_help=True)
 app.add_typer(analyze_app, name="analyze")
 app.add_typer(store_app, name="store")
-
-JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 INTERRUPTED = 130  # what typer exits with on Ctrl-C
 
@@ -43,6 +40,9 @@ INTERRUPTED = 130  # what typer exits with on Ctrl-C
 def run_command(
     asked: Asked,
     executor: Annotated[str, typer.Option("--executor", help="Where steps run: local.")] = "",
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, help="Processes that train at once. Default: the study's.")
+    ] = None,
     keep_weights: Annotated[
         list[str] | None, typer.Option("--keep-weights", metavar="LABEL", help="Keep this step's weights, to export.")
     ] = None,
@@ -54,7 +54,7 @@ def run_command(
         )
     session = asked.session().keeping(keep_weights or [])
     with console.Progress(session) as progress:
-        summary = session.run(on_event=progress)
+        summary = session.run(on_event=progress, workers=workers)
     console.show_summary(summary, dict(session.plan.labels), session.store.root)
     console.say(f"next: layover report {asked.study}{asked.options()}")
     if not summary.complete:
@@ -65,7 +65,7 @@ def run_command(
 @about_a_study
 def plan(
     asked: Asked,
-    as_json: JsonOpt = False,
+    as_json: JsonOption = False,
 ) -> None:
     """What would run, what is reused, why, and about how long."""
     from layover.explain import decide, to_do
@@ -78,7 +78,7 @@ def plan(
         content = {"study": session.plan.study.name, "requested_trainings": session.plan.requested,
                    "estimate": estimate(session.plan, session.store, to_do(decisions)).__dict__,
                    "steps": [decision.__dict__ for decision in decisions]}  # fmt: skip
-        return _print_json(content)
+        return console.print_json(content)
     return console.show_plan(session, decisions)
 
 
@@ -112,14 +112,14 @@ def explain(
 
 @app.command()
 @about_a_study
-def status(asked: Asked, as_json: JsonOpt = False) -> None:
+def status(asked: Asked, as_json: JsonOption = False) -> None:
     """Finished, running, failed (with the error) and blocked steps."""
     from layover.explain import decide
 
     session = asked.session()
     decisions = decide(session.plan, session.store)
     if as_json:
-        return _print_json([decision.__dict__ for decision in decisions])
+        return console.print_json([decision.__dict__ for decision in decisions])
     words = {"reuse": "finished", "run": "to run"}
     for action in ("reuse", "running", "run", "failed", "blocked"):
         found = [decision for decision in decisions if decision.action == action]
@@ -185,7 +185,7 @@ def analyze_transfer(
     metric: Annotated[str | None, typer.Option("--metric", help="Default: each task's primary metric.")] = None,
     correct: Annotated[Literal["holm", "bh", "none"], typer.Option("--correct", help="Of p-values.")] = "holm",
     without_degenerate: Annotated[bool, typer.Option("--without-degenerate", help="Leave collapsed runs out.")] = False,
-    as_json: JsonOpt = False,
+    as_json: JsonOption = False,
 ) -> None:
     """The transfer matrix: delta to the baseline with 95% intervals."""
     from layover.stats.table import read_table
@@ -196,7 +196,7 @@ def analyze_transfer(
     found = transfer(read_table(table), predictions, against=against, metric=metric, correct=correct,
                      without_degenerate=without_degenerate)  # fmt: skip
     if as_json:
-        return _print_json(found.to_json(encoder, strategy))
+        return console.print_json(found.to_json(encoder, strategy))
     for matrix in found.matrices:
         if encoder not in (None, matrix.encoder) or strategy not in (None, matrix.strategy):
             continue
@@ -209,7 +209,7 @@ def analyze_transfer(
 def tasks(
     name: Annotated[str | None, typer.Argument(help="One task, in full.")] = None,
     data: DataOption = None,
-    as_json: JsonOpt = False,
+    as_json: JsonOption = False,
     check: Annotated[
         bool, typer.Option("--check", help="Read the data and say what is in it and what is odd.")
     ] = False,
@@ -227,10 +227,10 @@ def tasks(
         raise UserError(Problem("--encoder" if encoder else "--out", "goes with --check", "add --check"))
     if name is not None:
         facts = describe_task(name, data_directories(data))
-        return _print_json(facts) if as_json else console.show_table(("", name), list(facts.items()))
+        return console.print_json(facts) if as_json else console.show_table(("", name), list(facts.items()))
     found = list_tasks(data_directories(data), families=not as_json)
     if as_json:
-        return _print_json(found)
+        return console.print_json(found)
     return console.show_table(
         ("name", "format", "output", "primary", "data", "about"), [tuple(row.values()) for row in found]
     )
@@ -245,7 +245,7 @@ def _check_data(name: str | None, data: list[Path], encoder: str | None, out: Pa
     with console.reading() as tell:
         found = check(name, data, encoder, tell)
     if as_json:
-        _print_json(found.to_json())
+        console.print_json(found.to_json())
     else:
         console.show_data(found)
     if out is not None:
@@ -256,13 +256,13 @@ def _check_data(name: str | None, data: list[Path], encoder: str | None, out: Pa
 
 
 @app.command()
-def studies(as_json: JsonOpt = False) -> None:
+def studies(as_json: JsonOption = False) -> None:
     """The studies that come with layover."""
     from layover.study import load_study, presets
 
     found = [(name, load_study(name)[0]) for name in presets()]
     if as_json:
-        return _print_json({name: study.words() for name, study in found})
+        return console.print_json({name: study.words() for name, study in found})
     rows = [(n, len(s.strategies), len(s.tasks.target) + len(s.tasks.probing), len(s.seeds)) for n, s in found]
     return console.show_table(
         ("name", "strategies", "targets", "seeds"), rows, right=("strategies", "targets", "seeds")
@@ -270,13 +270,13 @@ def studies(as_json: JsonOpt = False) -> None:
 
 
 @app.command()
-def strategies(as_json: JsonOpt = False) -> None:
+def strategies(as_json: JsonOption = False) -> None:
     """The strategies that a study can use, and their settings."""
     from layover.listing import list_strategies
 
     found = list_strategies()
     if as_json:
-        return _print_json(found)
+        return console.print_json(found)
     return console.show_table(("kind", "settings", "what it does"), [tuple(row.values()) for row in found])
 
 
@@ -284,7 +284,7 @@ def strategies(as_json: JsonOpt = False) -> None:
 def query(
     sql: Annotated[str, typer.Argument(help="SQL over the views steps, scores, cells and observations.")],
     store: StoreOption = None,
-    as_json: JsonOpt = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Ask the whole store in SQL (DuckDB)."""
     from layover.query import ask
@@ -292,100 +292,18 @@ def query(
 
     columns, rows = ask(Store.open(store_directory(store), create=False), sql)
     if as_json:
-        return _print_json([dict(zip(columns, row, strict=True)) for row in rows])
+        return console.print_json([dict(zip(columns, row, strict=True)) for row in rows])
     return console.show_table(columns, rows)
 
 
-@store_app.command("ls")
-def store_ls(store: StoreOption = None, as_json: JsonOpt = False) -> None:
-    """The finished steps of a store, and the data sets that it keeps encoded."""
-    from layover.store import Store
-    from layover.upkeep import listing
-
-    found = listing(Store.open(store_directory(store), create=False))
-    if as_json:
-        return _print_json(found)
-    return console.show_table(
-        ("key", "kind", "label", "MB", "weights"), [tuple(row.values()) for row in found], right=("MB",)
-    )
-
-
-@store_app.command("verify")
-def store_verify(store: StoreOption = None) -> None:
-    """Read every file of every step and data set and check their keys; exit code 1 where something is wrong."""
-    from layover.store import Store
-    from layover.upkeep import verify
-
-    opened = Store.open(store_directory(store), create=False)
-    wrong = verify(opened)
-    for problem in wrong:
-        console.say(f"{problem.place}: {problem.message}")
-    console.say(f"{len(opened.finished_keys())} finished steps, {len(wrong)} problems")
-    if wrong:
-        raise typer.Exit(1)
-
-
-@store_app.command("export")
-def store_export(
-    step: Annotated[str, typer.Argument(help="A step's label or key, or a part that only one step has.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or an empty folder.")],
-    store: StoreOption = None,
-) -> None:
-    """Write a step's model as a standard transformers directory, with where it comes from."""
-    from layover.export import export
-    from layover.store import Store
-
-    exported = export(Store.open(store_directory(store), create=False), step, folder)
-    console.say(f"exported: {exported.folder.resolve()} ({exported.model})")
-    for note in exported.notes:
-        console.say(note)
-
-
-@store_app.command("labels")
-def store_labels(
-    step: Annotated[str, typer.Argument(help="A step's label or key, or a part that only one step has.")],
-    store: StoreOption = None,
-    as_json: JsonOpt = False,
-) -> None:
-    """How well a finished step predicts each class or label: precision, recall and F1 on validation."""
-    from layover import predictions
-    from layover.stats.labels import by_label
-    from layover.store import Store
-    from layover.upkeep import find_step
-
-    opened = Store.open(store_directory(store), create=False)
-    path = opened.folder(find_step(opened, step)) / "predictions.parquet"
-    if not path.is_file():
-        raise UserError(Problem(step, "is no training, or not finished", "see: layover store ls"))
-    found = by_label(predictions.read(path), predictions.names(path))
-    if as_json:
-        return _print_json(found)
-    rows = [
-        (f["label"], f["gold"], f["predicted"], *(f"{f[n]:.1f}" for n in ("precision", "recall", "f1"))) for f in found
-    ]
-    return console.show_table(tuple(found[0]), rows, right=tuple(found[0])[1:])
-
-
-@store_app.command("gc")
-def store_gc(store: StoreOption = None, dry_run: Annotated[bool, typer.Option("--dry-run")] = False) -> None:
-    """Drop weights that no recorded study still starts from, what dead attempts left, and encoded data. Scores stay."""
-    from layover.store import Store
-    from layover.upkeep import collect_garbage
-
-    dropped = collect_garbage(Store.open(store_directory(store), create=False), dry_run)
-    for path, size in dropped:
-        console.say(f"{'would drop' if dry_run else 'dropped'} {path}  {size / 1e6:.1f} MB")
-    console.say(f"{sum(size for _, size in dropped) / 1e6:.1f} MB in {len(dropped)} folders")
-
-
 @app.command()
-def doctor(store: StoreOption = None, as_json: JsonOpt = False) -> None:
+def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """What this machine has, and what to do about what it lacks."""
     from layover.doctor import examine
 
     found = examine(store_directory(store))
     if as_json:
-        return _print_json([finding.__dict__ for finding in found])
+        return console.print_json([finding.__dict__ for finding in found])
     console.show_table(("", "", "found", "advice"), [(f.topic, f.state, f.text, f.advice) for f in found])
     if any(finding.state == "missing" for finding in found):
         raise typer.Exit(1)
@@ -413,10 +331,6 @@ def _writing_to(path: Path) -> Iterator[None]:
         raise StudyError(
             Problem(str(path), f"cannot be written: {error.strerror}", "name another file with --out")
         ) from error
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 if __name__ == "__main__":

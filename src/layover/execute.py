@@ -9,9 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
+from layover.errors import StepError
 from layover.executors import Executor
 from layover.plan import Plan
-from layover.run import Outcome, run_step
+from layover.run import Outcome, lost, run_step
 from layover.step import Train
 from layover.store import Store
 
@@ -86,13 +87,21 @@ class _Walk:
             while self.ready and len(self.running) < self.executor.slots:
                 self._start(heapq.heappop(self.ready)[1])
             for future in wait(self.running, return_when=FIRST_COMPLETED).done if self.running else ():
-                self._settle(self.running.pop(future), future.result())
+                self._settle(*self._ended(future))
         return self.summary
 
     def _start(self, key: str) -> None:
         self.on_event("start", key, None)
         arguments = (self.plan.steps[key], self.store, self.plan.places, key in self.kept)
         self.running[self.executor.submit(run_step, *arguments)] = key
+
+    def _ended(self, future: Future[Outcome]) -> tuple[str, Outcome]:
+        """A step that ran, and its outcome. Whatever is no matter of one step alone is raised."""
+        key = self.running.pop(future)
+        try:
+            return key, future.result()
+        except StepError as error:
+            return key, lost(key, self.store, error)
 
     def _settle(self, key: str, outcome: Outcome) -> None:
         self.on_event(outcome.status, key, outcome)

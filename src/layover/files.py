@@ -5,28 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system, FAT's
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part of it."""
+
+def write_text(path: Path, text: str, durable: bool = True) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part of it.
+
+    What is not `durable` may be lost in a power cut: it costs nothing, or whoever publishes it syncs it (see `sync`).
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as readable JSON, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, durable: bool = True) -> None:
+    """Write `value` as readable JSON, as `write_text` does."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", durable)
 
 
 def read_json(path: Path) -> Any:
@@ -34,9 +42,9 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as JSON Lines, atomically."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]], durable: bool = True) -> None:
+    """Write rows as JSON Lines, as `write_text` does."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows), durable)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -52,6 +60,22 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def digest_once(path: Path) -> str:
+    """The digest of a file that this process need not read again while it is the same file, of the same time and size.
+
+    One that was written a moment ago is read each time: it could be written again within the same tick of the clock.
+    """
+    stat = path.stat()
+    if time.time_ns() - stat.st_mtime_ns < SETTLED_NS:
+        return digest(path)
+    return _digest_of(path, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+
+
+@lru_cache(maxsize=1024)
+def _digest_of(path: Path, _: tuple[int, ...]) -> str:
+    return digest(path)
 
 
 def digest(path: Path) -> str:

@@ -1,12 +1,21 @@
-"""Live: progress bars on a terminal: of a run, the study's and the step's in hand; of reading data, one."""
+"""Live: progress bars on a terminal: of a run, the study's and those of the steps in hand; of reading data, one."""
 
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from layover.claims import read_claim
 
@@ -17,7 +26,7 @@ REFRESH_SECONDS = 1.0
 
 
 class Bars:
-    """Two bars. The step's own comes from its claim, which any worker on any machine keeps up to date."""
+    """The study's bar, and one for each step in hand: from its claim, which whatever process it runs in keeps up."""
 
     def __init__(self, session: Session, console: Console, total: int) -> None:
         self._session = session
@@ -29,8 +38,7 @@ class Bars:
             console=console,
         )
         self._study = self._progress.add_task(session.plan.study.name, total=total)
-        self._step = self._progress.add_task("", total=None, visible=False)
-        self._key = ""
+        self._steps: dict[str, TaskID] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._poll, daemon=True)
 
@@ -48,15 +56,18 @@ class Bars:
         """Take in one event of the walk."""
         self._progress.update(self._study, completed=done)
         if what == "start":
-            self._key = key
-            self._progress.reset(self._step, description=self._session.plan.labels[key], total=None, visible=True)
+            self._steps[key] = self._progress.add_task(self._session.plan.labels[key], total=None)
+        elif (bar := self._steps.pop(key, None)) is not None:
+            self._progress.remove_task(bar)
 
     def _poll(self) -> None:
         while not self._stop.wait(REFRESH_SECONDS):
-            claim = read_claim(self._session.store.claim(self._key))
-            progress = claim["progress"] if claim else {}
-            if progress:
-                self._progress.update(self._step, completed=progress["step"], total=progress["steps"])
+            for key, bar in list(self._steps.items()):
+                claim = read_claim(self._session.store.claim(key))
+                progress = claim["progress"] if claim else {}
+                if progress:
+                    with suppress(KeyError):  # its step has ended meanwhile
+                        self._progress.update(bar, completed=progress["step"], total=progress["steps"])
 
 
 class Reading:

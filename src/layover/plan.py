@@ -104,7 +104,7 @@ def compile_plan(study: Study, base: Path | None = None, data: Sequence[Path] = 
         data=tuple(Path(d) for d in data),
         files=files,
         encoders={encoder.identity: encoder.location for encoder in found.values()},
-        **study.placement.model_dump(exclude={"executor"}),
+        **study.placement.model_dump(exclude={"executor", "workers"}),
     )
     return Plan(study, compiler.steps, compiler.labels, scores, compiler.requested, tasks, sources, found, places)
 

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,20 @@ def run_step(step: Step, store: Store, places: Places, keep_weights: bool = Fals
     return Outcome(key, "finished", time.monotonic() - started)
 
 
+def prepare(places: Places) -> None:
+    """Make this process a warm one: import what trainings need, and load the encoders that they start from."""
+    from layover.train import warm
+
+    warm.prepare(places.encoders.values())
+
+
+def lost(key: str, store: Store, error: StepError) -> Outcome:
+    """The outcome of a step whose worker was lost; its error is kept where that of any failed attempt is."""
+    with store.writing():
+        write_text(store.attempt(key) / "error.txt", f"{_in_one_line(error)}\n")
+    return Outcome(key, "failed", error=_in_one_line(error))
+
+
 def task_of(ref: TaskRef) -> Task:
     """The task that a step names; raises TaskError where this installation has another version of it."""
     if ref.declaration is not None:
@@ -112,9 +127,9 @@ def _choose(step: Choose, store: Store, places: Places, attempt: Path, keep: boo
         fields = {name: recipe[name] for name in step.fields}
         tried.append({"key": key, "recipe": fields, "score": scores[0]["value"], "status": scores[0]["status"]})
     best = max(tried, key=lambda cell: (cell["status"] == "ok", cell["score"]))  # max keeps the first of equals
-    write_json(attempt / "choice.json", {"chosen": best["recipe"], "key": best["key"], "tried": tried})
-    write_jsonl(attempt / "observations.jsonl", [])
-    write_json(attempt / "provenance.json", {**provenance_now(), "seconds": 0.0})
+    write_json(attempt / "choice.json", {"chosen": best["recipe"], "key": best["key"], "tried": tried}, durable=False)
+    write_jsonl(attempt / "observations.jsonl", [], durable=False)
+    write_json(attempt / "provenance.json", {**provenance_now(), "seconds": 0.0}, durable=False)
 
 
 def _train(step: Train, store: Store, places: Places, attempt: Path, keep: bool, report: Callable[..., None]) -> None:
@@ -134,12 +149,12 @@ def _train(step: Train, store: Store, places: Places, attempt: Path, keep: bool,
     result = work.train(data, recipe, step.seed, location, start, places, store.resume_folder(key_of(step)), report)
     work.write_predictions(attempt / "predictions.parquet", task, result)
     scores = _scores(task, step.task.select_by, result)
-    write_jsonl(attempt / "observations.jsonl", scores)
-    write_jsonl(attempt / "curve.jsonl", result.state.curve)
+    write_jsonl(attempt / "observations.jsonl", scores, durable=False)
+    write_jsonl(attempt / "curve.jsonl", result.state.curve, durable=False)
     if keep:
         work.write_weights(attempt / "weights", task, result)
         # where a finished step was redone, these are published alone: what they score goes with them
-        write_jsonl(attempt / "weights" / "observations.jsonl", scores)
+        write_jsonl(attempt / "weights" / "observations.jsonl", scores, durable=False)
     facts = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started, 3),
@@ -160,8 +175,8 @@ def _train(step: Train, store: Store, places: Places, attempt: Path, keep: bool,
         "threads": result.threads,
         "micro_tokens": result.micro_tokens,
     }
-    write_json(attempt / "provenance.json", {**provenance_now(), **facts})
-    write_text(attempt / "log.txt", "".join(f"{line}\n" for line in _log(facts, result.state.curve)))
+    write_json(attempt / "provenance.json", {**provenance_now(), **facts}, durable=False)
+    write_text(attempt / "log.txt", "".join(f"{line}\n" for line in _log(facts, result.state.curve)), durable=False)
 
 
 WORK: dict[type, Callable[..., None]] = {Train: _train, Choose: _choose}
@@ -204,6 +219,7 @@ def provenance_now() -> dict[str, Any]:
     }
 
 
+@lru_cache
 def _version(package: str) -> str:
     try:
         return version(package)
@@ -211,6 +227,7 @@ def _version(package: str) -> str:
         return "source"
 
 
+@lru_cache
 def source_fingerprint() -> str:
     """A digest of the code that trains: recorded, so that drift can be shown; nothing re-runs because of it."""
     files = sorted((Path(__file__).parent / "train").glob("*.py"))

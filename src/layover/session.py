@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +14,9 @@ from layover.errors import Problem, StudyError, UserError, raise_all
 from layover.execute import Event, Summary, execute, needed
 from layover.executors import Executor
 from layover.executors.local import InProcess
+from layover.executors.workers import Workers
 from layover.plan import Plan, compile_plan
-from layover.run import data_of
+from layover.run import data_of, prepare
 from layover.step import Train, to_json
 from layover.store import Store
 from layover.study import Study, load_study
@@ -87,15 +90,24 @@ class Session:
         # a checkpoint holds the model, two moments and the best weights so far
         self.store.check_writable(SPARE_BYTES + (kept + 4) * largest if todo else 0)
 
-    def run(self, executor: Executor | None = None, on_event: Event = lambda *_: None) -> Summary:
-        """Run what is not finished. Safe to kill at any moment and to run again."""
-        self.check()
-        self.store.record_study(self.plan.study.name, self._record())
-        executor = executor or InProcess()
-        try:
+    def run(
+        self, executor: Executor | None = None, on_event: Event = lambda *_: None, workers: int | None = None
+    ) -> Summary:
+        """Run what is not finished. Safe to kill at any moment and to run again.
+
+        Without an `executor`, steps run in so many `workers` (None: as many as the study says), or in this process.
+        """
+        with closing(executor or self._executor(workers)) as executor:  # workers get ready while the data is checked
+            self.check()
+            self.store.record_study(self.plan.study.name, self._record())
             return execute(self.plan, self.store, executor, on_event)
-        finally:
-            executor.close()
+
+    def _executor(self, workers: int | None) -> Executor:
+        """As many processes as are asked for and have something to do; this one where that is one."""
+        placement = self.plan.study.placement
+        trainings = sum(isinstance(self.plan.steps[key], Train) for key in needed(self.plan, self.store))
+        slots = min(placement.workers if workers is None else workers, trainings)
+        return Workers(slots, placement.threads, partial(prepare, self.plan.places)) if slots > 1 else InProcess()
 
     def observations(self) -> pd.DataFrame:
         """The study's observations, missing and failed cells included."""

@@ -7,7 +7,8 @@
     work/<key>.resume/                the last checkpoint of a step that is not finished
     claims/<key>.json                 who works on a step, with a lease; advisory, nothing to unlock
     studies/<name>.json               the cells of the studies run here: which step answers which question
-    encoded/<key>/                    a data set as it was read, or encoded for a tokenizer: see `layover.train.cache`
+    encoded/<key>/                    a data set as it was read, encoded for a tokenizer (see `layover.train.cache`), or
+                                      as an encoder's features (see `layover.train.features`)
 
 Anything here can be looked at with ls and cat, and repaired with rm: a lost claim, checkpoint or encoded data set costs
 work, never a wrong result. JSON, JSON Lines, Parquet, safetensors, and for data sets NumPy's and Arrow's own files; no
@@ -21,6 +22,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,9 +188,9 @@ class Store:
         over the weights alone, since the first published numbers are the result.
         """
         key = key_of(step)
-        write_json(attempt / "step.json", to_json(step))
-        for path in attempt.rglob("*"):
-            sync(path)
+        write_json(attempt / "step.json", to_json(step), durable=False)
+        with ThreadPoolExecutor() as at_once:  # disks take several for little more than one
+            list(at_once.map(sync, attempt.rglob("*")))
         sync(attempt)
         first = self._rename(attempt, self.folder(key))
         if not first and (attempt / "weights").is_dir():
@@ -221,7 +223,7 @@ class Store:
     # data sets
 
     def encoded(self, key: str) -> Path:
-        """Where a data set is kept as it was read or encoded; it can be made again."""
+        """Where a data set is kept as it was read, encoded, or as features; it can be made again."""
         return self.root / ENCODED / key
 
     def encoded_keys(self) -> list[str]:

@@ -91,6 +91,7 @@ class Placement(Table):
     """The `[placement]` table: where steps run and what they may use. Never part of any key."""
 
     executor: Literal["local"] = "local"
+    workers: Annotated[int, Field(ge=0)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Field(ge=0)] = 0
     micro_tokens: Annotated[int, Field(ge=0)] = 0

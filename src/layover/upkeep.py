@@ -30,7 +30,7 @@ def find_step(store: Store, name: str) -> str:
 
 
 def listing(store: Store) -> list[dict[str, Any]]:
-    """One row per finished step, and one per data set that is kept encoded."""
+    """One row per finished step, and one per data set that is kept encoded or as features."""
     labels = labels_of(store)
     rows = []
     for key in store.finished_keys():
@@ -46,10 +46,10 @@ def listing(store: Store) -> list[dict[str, Any]]:
 
 
 def _described(folder: Path) -> tuple[str, str]:
-    """What an encoded data set is, and of which task."""
+    """What an encoded data set is, of which task, and of features from which step's encoder, if any."""
     try:
         made_of = read_json(folder / MANIFEST)["identity"]
-        fields = [made_of["task"]["name"], made_of.get("file"), made_of.get("max_length")]
+        fields = [made_of["task"]["name"], made_of.get("file"), made_of.get("max_length"), made_of.get("start")]
         return made_of["kind"], " · ".join(str(field) for field in fields if field)
     except (OSError, ValueError, KeyError, TypeError):
         return "damaged", ""
@@ -70,11 +70,11 @@ def _verify_encoded(store: Store, key: str) -> list[Problem]:
 
 
 def collect_garbage(store: Store, dry_run: bool) -> list[tuple[Path, int]]:
-    """Drop weights that no recorded study still needs, dead attempts, and data sets that are kept encoded.
+    """Drop weights that no recorded study still needs, dead attempts, and data sets kept encoded or as features.
 
     Returns what was dropped, with sizes. Weights are needed while a recorded study has an unfinished step that starts
     from them. Scores, predictions and curves are never dropped: a step whose weights are asked for again is trained
-    again. Encoded data sets are made again when they are needed; they stay while anybody is at work in the store.
+    again. Data sets and features are made again when they are needed; they stay while anybody is at work in the store.
     """
     needed = {step.start for study in store.studies().values() for step in _unfinished_trains(store, study)}
     dead = [path for key in store.finished_keys() if key not in needed and (path := store.weights(key))]

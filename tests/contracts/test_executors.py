@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kit import fake_work, study_words
+from tests.kit import Faking, ends_badly, publish_fake, study_words
 
+from layover.claims import Claim
 from layover.encoders import Encoder
 from layover.execute import execute
 from layover.executors import Executor
 from layover.executors.local import InProcess
+from layover.executors.workers import Workers
 from layover.plan import Plan, compile_plan
 from layover.run import WORK
 from layover.step import Train, key_of
@@ -37,7 +39,11 @@ class Threads:
         self._pool.shutdown()
 
 
-EXECUTORS: list[Callable[[], Executor]] = [InProcess, Threads]
+def two_workers() -> Workers:
+    return Workers(2)
+
+
+EXECUTORS: list[Callable[[], Executor]] = [InProcess, Threads, two_workers]
 
 
 @pytest.fixture(params=EXECUTORS, ids=lambda make: make.__name__)
@@ -45,6 +51,13 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     made = request.param()
     yield made
     made.close()
+
+
+@pytest.fixture
+def faking(executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Faking:
+    """The executor, whose trainings are fakes wherever they run."""
+    monkeypatch.setitem(WORK, Train, WORK[Train])  # to be put back
+    return Faking(executor, tmp_path / "runs")
 
 
 @pytest.fixture
@@ -77,64 +90,41 @@ class TestExecutor:
         executor.close()
         executor.close()
 
+    def test_what_cannot_be_told_of_is_an_error_too(self, executor: Executor) -> None:
+        with pytest.raises(Exception, match="odd"):
+            executor.submit(ends_badly).result(timeout=30)
+        assert executor.submit(divmod, 1, 1).result(timeout=30) == (1, 0)
+
     def test_it_walks_a_plan_parents_first_and_runs_each_step_once(
-        self, executor: Executor, plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+        self, faking: Faking, plan: Plan, store: Store
     ) -> None:
-        runs: list[str] = []
-
-        def work(step: Any, store: Store, places: Any, attempt: Path, keep: bool, report: Any) -> None:
-            assert all(store.finished(parent) for parent in step.parents)
-            assert store.weights(step.start) if step.start else True
-            runs.append(key_of(step))
-            fake_work(store, attempt, keep)
-
-        monkeypatch.setitem(WORK, Train, work)
         events: list[tuple[str, str]] = []
-        summary = execute(plan, store, executor, lambda what, key, _: events.append((what, key)))
+        summary = execute(plan, store, faking, lambda what, key, _: events.append((what, key)))
         assert summary.complete
         assert sorted(summary.finished) == sorted(plan.steps)
+        runs = faking.runs()
         assert len(runs) == len(set(runs)) == sum(isinstance(step, Train) for step in plan.steps.values())
         assert {key for what, key in events if what == "finished"} == set(plan.steps)
-        again = execute(plan, store, executor, lambda *_: None)
+        again = execute(plan, store, faking, lambda *_: None)
         assert (again.finished, sorted(again.reused)) == ([], sorted(plan.steps))
         assert list((store.root / "work").iterdir()) == list((store.root / "claims").iterdir()) == []
 
-    def test_a_failed_step_blocks_its_descendants_alone(
-        self, executor: Executor, plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        bad = plan.find("e · stop · s1")
-
-        def work(step: Any, store: Store, places: Any, attempt: Path, keep: bool, report: Any) -> None:
-            if key_of(step) == bad:
-                raise RuntimeError("it broke")
-            fake_work(store, attempt, keep)
-
-        monkeypatch.setitem(WORK, Train, work)
-        summary = execute(plan, store, executor, lambda *_: None)
+    def test_a_failed_step_blocks_its_descendants_alone(self, faking: Faking, plan: Plan, store: Store) -> None:
+        faking.bad = plan.find("e · stop · s1")
+        summary = execute(plan, store, faking, lambda *_: None)
         child = plan.find("e · stop → mine · s1")
-        assert summary.failed == {bad: "RuntimeError: it broke"}
-        assert summary.blocked == {child: bad}
-        assert set(summary.finished) == set(plan.steps) - {bad, child}
+        assert summary.failed == {faking.bad: "RuntimeError: it broke"}
+        assert summary.blocked == {child: faking.bad}
+        assert set(summary.finished) == set(plan.steps) - {faking.bad, child}
         assert not summary.complete
 
     def test_a_step_that_somebody_else_does_is_waited_for(
-        self, executor: Executor, plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+        self, faking: Faking, plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from tests.kit import publish_fake
-
-        from layover.claims import Claim
-
         monkeypatch.setattr("layover.execute.POLL_SECONDS", 0.02)
         key = plan.find("e · stop · s1")
         step = plan.steps[key]
         assert isinstance(step, Train)
-        runs: list[str] = []
-
-        def work(step: Any, store: Store, places: Any, attempt: Path, keep: bool, report: Any) -> None:
-            runs.append(key_of(step))
-            fake_work(store, attempt, keep)
-
-        monkeypatch.setitem(WORK, Train, work)
         claim = Claim(store.root / "claims" / f"{key}.json", dict)
         assert claim.take()
         told = threading.Event()
@@ -146,8 +136,8 @@ class TestExecutor:
 
         worker = threading.Thread(target=elsewhere)
         worker.start()
-        summary = execute(plan, store, executor, lambda what, *_: told.set() if what == "claimed" else None)
+        summary = execute(plan, store, faking, lambda what, *_: told.set() if what == "claimed" else None)
         worker.join()
         assert summary.complete
-        assert key not in runs
+        assert key not in faking.runs()
         assert key_of(step) in summary.finished

@@ -13,10 +13,11 @@ import pytest
 import torch
 from tests.kit import job_of
 
-from layover.train import graphs, loop, masks, network, precision
+from layover.train import graphs, loop, masks, network, precision, ways
 from layover.train.batching import micro_batches
 from layover.train.graphs import CannotCapture, Graphs, Work, alike
 from layover.train.loop import Job, Turn, Update
+from layover.train.ways import Ability
 
 Encoders = Callable[[str], Path]
 CPU = torch.device("cpu")
@@ -53,7 +54,7 @@ def stock(encoder: Path, folder: Path, kind: str = "pair", **fields: Any) -> Job
 
 @pytest.fixture(autouse=True)
 def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("layover.train.network.fastest", lambda *_: "stock")
+    monkeypatch.setattr("layover.train.ways.prepare", lambda *_: Ability("stock"))
 
 
 def ended(job: Job) -> dict[str, torch.Tensor]:
@@ -216,7 +217,7 @@ def test_a_compiled_encoder_gives_the_same_gradients(bert: Path, tmp_path: Path)
 def test_what_is_compiled_serves_casts_of_weights_and_later_runs(
     bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    traced = torch.compile(network.call, dynamic=False, backend="aot_eager")  # all of it but making kernels
+    traced = torch.compile(ways.call, dynamic=False, backend="aot_eager")  # all of it but making kernels
     monkeypatch.setattr(network, "compiled", lambda: traced)
     for job in (one_layer(bert, tmp_path), one_layer(bert, tmp_path)):
         for step in range(2):
@@ -234,7 +235,7 @@ def test_what_is_compiled_serves_casts_of_weights_and_later_runs(
 
 @pytest.mark.usefixtures("_nothing_compiled")
 def test_only_what_is_captured_is_compiled(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    traced = torch.compile(network.call, dynamic=False, backend="eager")
+    traced = torch.compile(ways.call, dynamic=False, backend="eager")
     monkeypatch.setattr(network, "compiled", lambda: traced)
     monkeypatch.setattr(graphs, "OnGpu", Recorder)
     expected = ended(one_layer(bert, tmp_path))

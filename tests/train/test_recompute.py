@@ -15,6 +15,7 @@ from tests.kit import FAMILIES, job_of, own_table, study_words, task_of_kind, tr
 from layover.step import Recipe
 from layover.train import loop, noise
 from layover.train.loop import Turn
+from layover.train.ways import Ability
 
 Encoders = Callable[[str], Path]
 CPU = torch.device("cpu")
@@ -44,7 +45,7 @@ def test_the_numbers_are_the_same(
     encoder: Encoders, family: str, dropout: float, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if way == "stock":
-        monkeypatch.setattr("layover.train.network.fastest", lambda *_: "stock")
+        monkeypatch.setattr("layover.train.ways.prepare", lambda *_: Ability("stock"))
     drawn = _counting(monkeypatch)
     jobs = [job_of(encoder(family), tmp_path, "pair", CPU, dropout=dropout) for _ in range(2)]
     for job in jobs:

@@ -16,7 +16,7 @@ from tests.kit import FAMILIES, stretch_tasks, task_of_kind
 from torch import nn
 
 from layover.step import Recipe
-from layover.train import attention, model, network, noise
+from layover.train import attention, model, noise, ways
 from layover.train.batching import collate, micro_batches
 from layover.train.encode import Encoded, encode
 from layover.train.layout import Layout
@@ -101,7 +101,7 @@ def test_dropout_does_not_depend_on_padding_or_on_how_a_batch_is_split(
 def both(path: Path) -> tuple[Any, Any, noise.Noise]:
     """An encoder that packs, with its pass, and the stock one."""
     fast, stock, streams = _encoder(path), _encoder(path), noise.Noise()
-    assert network.fastest(fast, streams) == "packed"
+    assert ways.prepare(fast, streams).way == "packed"
     return fast, stock, streams
 
 
@@ -112,14 +112,14 @@ def test_random_lengths_pack(encoder: Encoders, lengths: list[int], seed: int) -
         fast, stock, noises = both(encoder(family))
         fast.zero_grad()
         stock.zero_grad()
-        first = network.first_position(fast)
+        first = ways.first_position(fast)
         draw = np.random.default_rng(seed)
         ids = [draw.integers(5, 30, n) for n in lengths]
         packed = Layout.of(np.array(lengths), np.zeros((len(lengths), 2), np.int64), 0)
         flat = np.concatenate(ids)
         tokens = {"input_ids": _laid(packed, flat), "position_ids": _laid(packed, packed.positions())}
         noises.begin(packed, seed, 1, with_streams=False)
-        found = network.call(fast, tokens, noises, "packed", first)[0][torch.from_numpy(packed.tokens())]
+        found = ways.call(fast, tokens, noises, "packed", first)[0][torch.from_numpy(packed.tokens())]
         padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(part) for part in ids], batch_first=True)
         mask = torch.nn.utils.rnn.pad_sequence([torch.ones(n) for n in lengths], batch_first=True)
         expected = stock(input_ids=padded, attention_mask=mask).last_hidden_state[mask.bool()]
@@ -153,13 +153,13 @@ def test_a_window_of_local_attention_holds_when_inputs_are_packed(encoder: Encod
     length = min(2 * window + 5, 60)
     assert length > window + 1  # else no token is out of sight
     noises = noise.Noise()
-    assert network.fastest(fast, noises) == "packed"
+    assert ways.prepare(fast, noises).way == "packed"
     lengths = np.array([3, length])
     layout = Layout.of(lengths, np.zeros((2, 2), np.int64), 0)
     ids = torch.arange(3 + length)[None] % 20 + 5
     noises.begin(layout, 0, 0, with_streams=False)
     positions = _laid(layout, layout.positions())
-    found = network.call(fast, {"input_ids": ids, "position_ids": positions}, noises, "packed", 0)[0, 3:]
+    found = ways.call(fast, {"input_ids": ids, "position_ids": positions}, noises, "packed", 0)[0, 3:]
     expected = stock(input_ids=ids[:, 3:]).last_hidden_state[0]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -176,7 +176,7 @@ def test_an_encoder_that_does_not_pack_rightly_is_called_in_a_way_that_is_right(
         def forward(self, position_ids: Any = None, **tokens: Any) -> Any:
             return self.inner(**tokens)
 
-    assert network.fastest(Deaf(_encoder(encoder("bert"))), noise.Noise()) == "padded"
+    assert ways.prepare(Deaf(_encoder(encoder("bert"))), noise.Noise()) == ways.Ability("padded")
 
     class Closed(Deaf):
         def forward(self, input_ids: Any, attention_mask: Any = None) -> Any:  # type: ignore[override]
@@ -184,7 +184,7 @@ def test_an_encoder_that_does_not_pack_rightly_is_called_in_a_way_that_is_right(
 
     inner = _encoder(encoder("bert"))
     before = inner.config._attn_implementation
-    assert network.fastest(Closed(inner), noise.Noise()) == "stock"
+    assert ways.prepare(Closed(inner), noise.Noise()) == ways.Ability("stock")
     assert inner.config._attn_implementation == before != attention.NAME
 
 

@@ -150,7 +150,7 @@ def _numbers(found: Iterable[Example]) -> NDArray[np.int64]:
 
 
 def _check_unchanged(task: Task, source: Source) -> None:
-    if source.files and digest_of(source.files) != source.digest:
+    if source.files and digest_of(source.files, again=True) != source.digest:
         raise TaskError(Problem(f"task {task.name!r}", "its files changed while they were read", "run it again"))
 
 

@@ -68,10 +68,11 @@ def _source(found: Mapping[str, Path], gathered: Gathered | None = None) -> Sour
     return Source(digest_of(found), dict(found), gathered)
 
 
-def digest_of(files: Mapping[str, Path]) -> str:
-    """The digest of data in files: of their content, by name."""
+def digest_of(files: Mapping[str, Path], again: bool = False) -> str:
+    """The digest of data in files: of their content, by name. `again` reads even what this process has read."""
     try:
-        parts = "".join(f"{name} {content.digest(files[name])}\n" for name in sorted(files))
+        read = content.digest if again else content.digest_once
+        parts = "".join(f"{name} {read(files[name])}\n" for name in sorted(files))
     except OSError as error:
         raise TaskError(Problem(str(error.filename), f"cannot be read: {error.strerror}")) from error
     return f"sha256:{hashlib.sha256(parts.encode('utf-8')).hexdigest()}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -85,7 +85,7 @@ def splits(data: Located | TaskData, tokenizer: Any, max_length: int) -> Splits:
     """A step's data encoded: out of the store where it has been encoded before, and in memory for examples at hand."""
     if isinstance(data, TaskData):
         return _in_memory(data, tokenizer, max_length)
-    train, validation = (_encoded_once(data, part, tokenizer, max_length) for part in (data.train, data.validation))
+    train, validation = encoded(data, (data.train, data.validation), tokenizer, max_length)
     if data.held is None:
         return Splits(train, validation if data.selects else None, validation)
     return Splits(train.take(np.flatnonzero(~data.held)), train.take(np.flatnonzero(data.held)), validation)
@@ -108,41 +108,53 @@ def _surveyed_once(store: Store, task: Task, source: Source) -> Survey:
         found = survey(task, source)
         return {"labels": list(found.task.labels)}, [found.examples]
 
-    found = _once(store, made_of, write)
+    found = once(store, made_of, write)
     return Survey(replace(task, labels=tuple(found.facts["labels"])), found.columns)
 
 
-def _encoded_once(data: Located, part: Portion, tokenizer: Any, max_length: int) -> Encoded:
-    made_of = {
-        "kind": "encoded",
-        "task": _declaration(data.task),
-        "data": data.source.digest,
-        "file": part.file,
-        "kept": hashlib.sha256(part.kept.tobytes()).hexdigest(),
-        "tokenizer": tokens.digest(tokenizer),
-        "max_length": max_length,
-        "code": _code(data.task),
-    }
+def encoded(data: Located, parts: Sequence[Portion], tokenizer: Any, max_length: int) -> list[Encoded]:
+    """Parts of a step's data encoded, each once."""
+    own = {"kind": "encoded", "tokenizer": tokens.digest(tokenizer), "max_length": max_length}
+    return [_encoded(data, part, tokenizer, max_length, own) for part in parts]
+
+
+def _encoded(data: Located, part: Portion, tokenizer: Any, max_length: int, own: Mapping[str, Any]) -> Encoded:
+    made_of = {**examples_of(data, part), **own}
 
     def write() -> tuple[dict[str, Any], Iterable[arrays.Columns]]:
         examples = surveyed(data.survey, data.source, part)
         return {"examples": int(part.kept.sum())}, encode.columns(examples, data.task, tokenizer, max_length)
 
-    return encode.assembled(_once(data.store, made_of, write).columns)
+    return encode.assembled(once(data.store, made_of, write).columns)
 
 
-def _once(
+def examples_of(data: Located, part: Portion, *modules: Any) -> dict[str, Any]:
+    """Which examples a part of a step's data are, as an entry says it, and the code that makes it (also `modules`)."""
+    return {
+        "task": _declaration(data.task),
+        "data": data.source.digest,
+        "file": part.file,
+        "kept": hashlib.sha256(part.kept.tobytes()).hexdigest(),
+        "code": _code(data.task, *modules),
+    }
+
+
+def once(
     store: Store,
     made_of: Mapping[str, Any],
     write: Callable[[], tuple[Mapping[str, Any], Iterable[arrays.Columns]]],
+    private: bool = False,
 ) -> arrays.Arrays:
-    """The entry that is made of this, written first where the store does not have it whole."""
+    """The entry that is made of this, written first where the store does not have it whole.
+
+    `private` is that of `arrays.opened`.
+    """
     folder = store.encoded(identity.key(ENCODED, made_of))
-    found = arrays.opened(folder, made_of)
+    found = arrays.opened(folder, made_of, private)
     if found is None:
         with store.writing():
             arrays.publish(folder, made_of, *write())
-        found = arrays.opened(folder, made_of)
+        found = arrays.opened(folder, made_of, private)
     if found is None:
         message = "was written and cannot be read back"
         raise StoreError(Problem(str(folder), message, "check the disk, or name another store with --store"))
@@ -177,10 +189,10 @@ def _spelt(function: Any) -> str:
     return f"{function.__module__}.{getattr(function, '__qualname__', function)}"  # an object by its repr
 
 
-def _code(task: Task) -> str:
-    """A digest of the code that reads and encodes: this package's, and that of the task's own functions."""
+def _code(task: Task, *others: Any) -> str:
+    """A digest of the code that reads and encodes: this package's, that of the task's own functions, and `others`."""
     made = [type(task.format), *(getattr(function, "func", function) for function in _functions(task))]
-    modules = [encode, tokens, arrays, *(sys.modules.get(one.__module__) for one in made)]
+    modules = [encode, tokens, arrays, *others, *(sys.modules.get(one.__module__) for one in made)]
     files = {file for module in modules if (file := getattr(module, "__file__", None))}
     return _digest_of(tuple(sorted(files | set(map(str, Path(tasks.__file__).parent.glob("*.py"))))))
 

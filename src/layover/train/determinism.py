@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import random
 
+import numpy as np
 import torch
 
 CPU = torch.device("cpu")
@@ -19,16 +21,29 @@ def derive(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
 
-def prepare_process(threads: int, device: torch.device = CPU) -> None:
-    """Settings of a process that trains. On a GPU, results repeat up to the rounding of its reductions.
+OWN_THREADS = torch.get_num_threads()  # torch's choice: OMP_NUM_THREADS, or all cores
 
-    Its deterministic kernels are slower, and there are none for attention: they would not make results repeat.
+
+def prepare_process(threads: int, device: torch.device = CPU) -> None:
+    """Settings of a process that trains, whatever ran in it before. On a GPU, results repeat up to rounding of sums.
+
+    A GPU's deterministic kernels are slower, and there are none for attention: they would not make results repeat.
+
+    The streams of a run have seeds of their own (`derive`); those of the process are reset, so that what draws from
+    them unasked draws the same in every process.
     """
-    if threads:  # else torch's own choice: OMP_NUM_THREADS, or all cores
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads or OWN_THREADS)
     torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
-    # a guard against bugs that costs every step: nothing here reads memory that it has not written
-    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010  (torch does not declare it)
+    # filling memory before it is used costs time, and only shows what reads it too early
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.set_grad_enabled(True)
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
+    torch.set_float32_matmul_precision("highest")
+    for kind in ("cpu", "cuda"):
+        torch.set_autocast_enabled(kind, False)
+    for reset in (torch.manual_seed, np.random.seed, random.seed):
+        reset(0)
     quiet()
 
 

@@ -124,7 +124,7 @@ def encode(examples: Iterable[Example], task: Task, tokenizer: Any, max_length: 
     first piece of the first segment goes, everything else stays).
     """
     chunks = list(columns(examples, task, tokenizer, max_length))
-    return assembled({name: _joined([chunk[name] for chunk in chunks]) for name in chunks[0]})
+    return assembled({name: joined([chunk[name] for chunk in chunks]) for name in chunks[0]})
 
 
 def columns(examples: Iterable[Example], task: Task, tokenizer: Any, max_length: int) -> Iterator[Columns]:
@@ -290,7 +290,8 @@ def _ends(sizes: Any) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(np.asarray(sizes), dtype=np.int64)])
 
 
-def _joined(parts: Sequence[Any]) -> Any:
+def joined(parts: Sequence[Any]) -> Any:
+    """The parts of a column as one."""
     if isinstance(parts[0], np.ndarray):
         return np.concatenate(parts)
     import pyarrow as pa

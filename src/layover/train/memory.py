@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable
 from functools import cache
 
@@ -31,8 +32,10 @@ def keep_freed() -> None:
     """Let the C library keep what is freed for the next step, where it is glibc: elsewhere nothing changes.
 
     It gives large blocks back to the system at once, and a step pays for every page of them again when it is touched:
-    the gradient of the word vectors alone is 47 MB for minilm (docs/engine.md).
+    the gradient of the word vectors alone is 47 MB for minilm (docs/engine.md). A user's own settings are kept.
     """
+    if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        return
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):

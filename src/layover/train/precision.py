@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch.func import functional_call
 
 from layover.train.batching import Batch
 from layover.train.network import Network
+from layover.train.ways import states
 
 Precision = Literal["fp32", "tf32", "bf16"]
 
@@ -35,10 +36,25 @@ class Computing:
 
     def scores(self, batch: Batch, seed: int = 0, step: int = 0) -> torch.Tensor:
         """The network's scores for a micro-batch."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16" and self.device.type == "cpu"):
+        with self._autocast():
             if self.casts:
                 return functional_call(self.network, self.casts, (batch, seed, step))
             return self.network(batch, seed, step)
+
+    def states(self, batch: Batch) -> tuple[torch.Tensor, ...] | None:
+        """The encoder's hidden states of all layers for a micro-batch, without dropout: see `ways.states`."""
+        network = self.network
+        casts = {name.removeprefix("encoder."): copy for name, copy in self.casts.items()}
+
+        def encoder(**tokens: Any) -> Any:
+            return functional_call(network.encoder, casts, (), tokens)
+
+        network.noise.begin(batch.layout, 0, 0, with_streams=False)
+        with self._autocast():
+            return states(encoder, batch.tokens, network.noise, network.way, network.first_position)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16" and self.device.type == "cpu")
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of a loss to that of the network's parameters."""

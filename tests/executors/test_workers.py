@@ -1,0 +1,274 @@
+"""Worker processes: what dies is replaced, nothing lingers, and a study ends with the numbers of one process."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.kit import Command, Faking, Terminal, numbers, study_words, write_study
+
+from layover.errors import StepError
+from layover.executors.workers import Workers
+from layover.session import Session
+from layover.upkeep import verify
+
+WAIT = 60  # seconds: starting processes on a busy machine
+
+
+@pytest.fixture
+def workers() -> Iterator[Callable[..., Workers]]:
+    """`workers(2)` is an executor of two processes, which end with the test."""
+    made: list[Workers] = []
+
+    def make(*args: Any, **options: Any) -> Workers:
+        made.append(Workers(*args, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process has a thread that is alive; one that is dead and waits to be collected has none."""
+    try:
+        return any(
+            task.read_text().rpartition(")")[2].split()[0] != "Z" for task in Path("/proc").glob(f"{pid}/task/*/stat")
+        )
+    except OSError:  # a thread has ended meanwhile
+        return is_there(pid)
+
+
+def gone(pids: list[int], seconds: float = WAIT) -> bool:
+    deadline = time.monotonic() + seconds
+    while any(map(is_there, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not any(map(is_there, pids))
+
+
+def dies(times: int, folder: Path, how: int = signal.SIGKILL) -> int:
+    """Kill this process the first `times` times; how often it was called."""
+    called = len(list(folder.iterdir()))
+    (folder / str(called)).touch()
+    if called < times:
+        os.kill(os.getpid(), how)
+    return called + 1
+
+
+class TestOneThatDies:
+    def test_what_it_ran_is_tried_again_in_a_new_one(self, workers: Any, tmp_path: Path) -> None:
+        executor = workers(1)
+        before = executor.submit(os.getpid).result(WAIT)
+        assert executor.submit(dies, 1, tmp_path).result(WAIT) == 2
+        after = executor.submit(os.getpid).result(WAIT)
+        assert before != after
+        assert gone([before])
+
+    def test_dying_twice_is_the_steps_own_failure(self, workers: Any, tmp_path: Path) -> None:
+        executor = workers(1)
+        with pytest.raises(StepError, match=r"was killed \(SIGKILL\), as did the one before"):
+            executor.submit(dies, 9, tmp_path).result(WAIT)
+        assert len(list(tmp_path.iterdir())) == 2
+        assert executor.submit(divmod, 7, 2).result(WAIT) == (3, 1)
+
+    def test_leaving_is_dying(self, workers: Any) -> None:
+        with pytest.raises(StepError, match="ended with exit code 7"):
+            workers(1).submit(os._exit, 7).result(WAIT)
+
+    def test_while_nothing_is_asked_of_it_counts_for_nothing(self, workers: Any, tmp_path: Path) -> None:
+        executor = workers(1)
+        pid = executor.submit(os.getpid).result(WAIT)
+        os.kill(pid, signal.SIGKILL)
+        assert gone([pid])
+        assert executor.submit(dies, 1, tmp_path).result(WAIT) == 2  # the one death that it may die is still there
+
+    def test_the_others_go_on(self, workers: Any, tmp_path: Path) -> None:
+        executor = workers(2)
+        bad = executor.submit(dies, 9, tmp_path)
+        good = [executor.submit(divmod, n, 2) for n in range(6)]
+        assert [future.result(WAIT) for future in good] == [divmod(n, 2) for n in range(6)]
+        assert isinstance(bad.exception(WAIT), StepError)
+
+
+class TestEnds:
+    def test_closing_ends_processes_at_work(self, workers: Any) -> None:
+        executor = workers(2)
+        pids = [future.result(WAIT) for future in [executor.submit(os.getpid) for _ in range(8)]]
+        busy = [executor.submit(time.sleep, 3600) for _ in range(4)]
+        executor.close()
+        assert gone(pids)
+        assert all(future.done() for future in busy)
+
+    def test_it_can_be_closed_while_processes_start(self, workers: Any) -> None:
+        began = time.monotonic()
+        executor = workers(2, prepare=slow)
+        executor.close()
+        assert time.monotonic() - began < WAIT
+
+    def test_processes_end_when_their_driver_is_killed(self, tmp_path: Path) -> None:
+        """The driver is a script without a main guard, as a user might write it."""
+        script = tmp_path / "driver.py"
+        script.write_text(
+            "import os, time\n"
+            "from layover.executors.workers import Workers\n"
+            "w = Workers(2)\n"
+            "pids = {f.result() for f in [w.submit(os.getpid) for _ in range(8)]}\n"
+            "busy = w.submit(time.sleep, 3600)\n"
+            "print(*pids, flush=True)\n"
+            "time.sleep(3600)\n"
+        )
+        driver = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+        assert driver.stdout is not None
+        pids = list(map(int, driver.stdout.readline().split()))
+        assert pids
+        assert all(map(is_there, pids))
+        driver.kill()
+        driver.wait()
+        assert gone(pids)
+
+
+def slow() -> None:
+    time.sleep(3600)
+
+
+class TestThreads:
+    @pytest.mark.parametrize(
+        ("asked", "users", "found"), [(0, None, "1"), (3, None, "3"), (0, "5", "5"), (3, "5", "3")]
+    )
+    def test_one_unless_somebody_says_otherwise(
+        self, workers: Any, monkeypatch: pytest.MonkeyPatch, asked: int, users: str | None, found: str
+    ) -> None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        if users:
+            monkeypatch.setenv("OMP_NUM_THREADS", users)
+        executor = workers(1, threads=asked)
+        assert executor.submit(os.getenv, "OMP_NUM_THREADS").result(WAIT) == found
+
+    def test_torch_has_them(self, workers: Any) -> None:
+        assert workers(1, threads=2).submit(torch_threads).result(WAIT) == 2
+
+
+def torch_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+# whole studies
+
+
+@pytest.fixture
+def study(bert: Path, tmp_path: Path) -> Path:
+    (tmp_path / "bert").symlink_to(bert)
+    words = study_words(bert, tmp_path, encoders=["bert"], seeds=[1, 2])
+    return write_study(tmp_path / "study.toml", {**words, "placement": {**words["placement"], "workers": 2}})
+
+
+@dataclass
+class Deadly:
+    """Workers that die `times` times at the step `key`."""
+
+    inner: Any
+    key: str
+    times: int
+    folder: Path
+    slots: int = 2
+
+    def submit(self, fn: Any, /, *args: Any) -> Any:
+        return self.inner.submit(_deadly, self.key, self.times, self.folder, fn, *args)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def _deadly(key: str, times: int, folder: Path, fn: Any, step: Any, *args: Any) -> Any:
+    from layover.step import key_of
+
+    if key_of(step) == key:
+        dies(times, folder)
+    return fn(step, *args)
+
+
+def test_a_study_ends_with_the_numbers_of_one_process_and_its_driver_needs_no_torch(
+    study: Path, tmp_path: Path, command: Command
+) -> None:
+    code = (
+        f"import sys, layover; layover.run({str(study)!r}, store={str(tmp_path / 'two')!r}); "
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
+    assert command("run", study, "--store", tmp_path / "one", "--workers", 1).code == 0
+    assert numbers(tmp_path / "two") == numbers(tmp_path / "one")
+    again = command("run", study, "--store", tmp_path / "two", "--workers", 2)
+    assert "0 steps run, 6 reused" in again.out
+    assert list((tmp_path / "two" / "claims").iterdir()) == []
+
+
+def test_a_study_loses_nothing_when_a_worker_dies(study: Path, tmp_path: Path) -> None:
+    session = Session.open(study, tmp_path / "store")
+    (tmp_path / "deaths").mkdir()
+    key = session.plan.find("bert · stop · s1")
+    summary = session.run(Deadly(Workers(2), key, 1, tmp_path / "deaths"))
+    assert summary.complete
+    assert verify(session.store) == []
+    assert list((session.store.root / "work").iterdir()) == []
+
+
+def test_a_step_that_kills_its_workers_fails_alone(study: Path, tmp_path: Path, command: Command) -> None:
+    session = Session.open(study, tmp_path / "store")
+    (tmp_path / "deaths").mkdir()
+    key = session.plan.find("bert · stop · s1")
+    summary = session.run(Deadly(Faking(Workers(2), tmp_path / "runs"), key, 9, tmp_path / "deaths"))
+    assert list(summary.failed) == [key]
+    assert "SIGKILL" in summary.failed[key]
+    assert list(summary.blocked) == [session.plan.find("bert · stop → mine · s1")]
+    assert len(summary.finished) == len(session.plan.steps) - 2
+    assert "SIGKILL" in command("status", study, "--store", tmp_path / "store").out
+
+
+def test_data_that_is_wrong_is_said_before_anything_runs(study: Path, tmp_path: Path, command: Command) -> None:
+    with (tmp_path / "single.train.jsonl").open("a") as file:
+        file.write('{"text": "", "label": "yes"}\n')
+    ran = command("run", study, "--store", tmp_path / "store")
+    assert ran.code == 2
+    assert "field 'text' is empty" in ran.err
+    assert list((tmp_path / "store" / "steps").iterdir()) == []
+
+
+def test_a_negative_number_of_workers_is_refused(study: Path, command: Command) -> None:
+    assert command("run", study, "--workers", -1).code == 2
+
+
+# on a terminal
+
+
+def test_ctrl_c_ends_workers_at_once_and_the_next_run_goes_on_with_a_bar_for_each_step_in_hand(
+    study: Path, tmp_path: Path
+) -> None:
+    terminal = Terminal(tmp_path, "run", str(study))
+    terminal.read(until="[1/6] ")
+    pids = children(terminal.process.pid)
+    assert len(pids) == 2
+    terminal.interrupt()
+    assert terminal.end() == 130, terminal.shown
+    assert "Traceback" not in terminal.shown
+    assert gone(pids)
+    again = Terminal(tmp_path, "run", str(study))
+    assert again.end() == 0, again.shown
+    assert re.search(r"[2-5] steps run, [1-4] reused, 0 failed", again.shown)
+    frames = again.shown.split("small ")
+    assert max(len(set(re.findall(r"bert · (\S.*?) +[━╸╺]", frame))) for frame in frames) == 2
+
+
+def children(pid: int) -> list[int]:
+    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))

@@ -317,13 +317,13 @@ def as_on_a_gpu(size: Size) -> Iterator[None]:
     if size.device == "cuda":
         yield
         return
-    from layover.train import graphs, network
+    from layover.train import graphs, network, ways
 
     with (
-        mock.patch.object(network, "fastest", return_value="stock"),
+        mock.patch.object(ways, "prepare", return_value=ways.Ability("stock")),
         mock.patch.object(network, "install"),
         mock.patch.object(graphs, "OnGpu", return_value=lambda work: work),
-        mock.patch.object(network, "compiled", return_value=network.call),
+        mock.patch.object(network, "compiled", return_value=ways.call),
     ):
         yield
 

@@ -194,18 +194,20 @@ def goal(what: str, found: float | None, wanted: float, why: str, less: bool = F
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minilm", default="", help="its directory; else the installed one")
+    parser.add_argument(
+        "--minilm", default="", help="its directory; else the installed one, or random weights of its shape"
+    )
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seconds", type=float, default=460.0)
     parser.add_argument("--dry", action="store_true")
     asked = parser.parse_args()
-    from layover.encoders import find
+    from layover.encoders import ALIASES
 
     if asked.dry:
         short = Size("tiny", "cpu", "fp32", 24, 8, 12, 24, 1, 8, runs=1, seconds=1.0, matrix=64)
         big = replace(short, batch=4)
     else:
-        short = Size(asked.minilm or find("minilm").location)
+        short = Size(asked.minilm or str(ALIASES["minilm"].directory() or "minilm"))
         big = Size("large", tokens=256, longest=256, batch=64)
     found = course(short, big, asked.seconds, PROCESSES[:2] if asked.dry else PROCESSES)
     print("\n".join(told(found)))

@@ -23,7 +23,7 @@ COHORT = 8
 
 @dataclass(frozen=True)
 class Size:
-    """What is measured: a model ("tiny", "large" or a directory) and the runs that train it.
+    """What is measured: a model (one of `CONFIGS`, with random weights, or a directory) and the runs that train it.
 
     At most `runs` runs are timed, and none begins once `seconds` have passed.
     """
@@ -195,6 +195,7 @@ def idle_among(spans: Sequence[tuple[float, float]]) -> float:
 
 CONFIGS: dict[str, dict[str, int]] = {
     "tiny": {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64},
+    "minilm": {"num_hidden_layers": 6, "hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536},
     "large": {"num_hidden_layers": 24, "hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096,
               "vocab_size": 50_265, "max_position_embeddings": 514},
 }  # fmt: skip
@@ -316,13 +317,13 @@ def as_on_a_gpu(size: Size) -> Iterator[None]:
     if size.device == "cuda":
         yield
         return
-    from layover.train import graphs, network
+    from layover.train import graphs, network, ways
 
     with (
-        mock.patch.object(network, "fastest", return_value="stock"),
+        mock.patch.object(ways, "prepare", return_value=ways.Ability("stock")),
         mock.patch.object(network, "install"),
         mock.patch.object(graphs, "OnGpu", return_value=lambda work: work),
-        mock.patch.object(network, "compiled", return_value=network.call),
+        mock.patch.object(network, "compiled", return_value=ways.call),
     ):
         yield
 

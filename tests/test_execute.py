@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from tests.kit import FAST, HERE, Command, a_train, fake_work, numbers, own_table, study_words, write_study
 
+from layover.executors.local import InProcess
 from layover.files import write_jsonl
 from layover.run import WORK, run_step
 from layover.session import Session
@@ -67,6 +68,25 @@ def test_a_failing_step_blocks_its_descendants_and_the_next_run_completes(
     assert "2 steps run, 1 reused, 0 failed, 0 blocked" in again.out
     assert "failed" not in command("observations", study, "--store", "s").out
     assert list(Path("s/work").iterdir()) == list(Path("s/claims").iterdir()) == []
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_steps_are_told_how_many_processes_share_the_machine(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slots: int
+) -> None:
+    told = set()
+
+    def noted(step: Any, store: Store, places: Places, attempt: Path, keep: bool, *_: Any) -> None:
+        told.add(places.sharing)
+        fake_work(store, attempt, keep)
+
+    class Some(InProcess):
+        """So many at once."""
+
+    Some.slots = slots
+    monkeypatch.setitem(WORK, Train, noted)
+    assert Session.open(study, tmp_path / "s").run(executor=Some()).complete
+    assert told == {slots}
 
 
 def test_a_run_does_not_depend_on_where_it_is_or_how_it_is_split(study: Path, tmp_path: Path) -> None:

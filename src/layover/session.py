@@ -100,7 +100,8 @@ class Session:
         with closing(executor or self._executor(workers)) as executor:  # workers get ready while the data is checked
             self.check()
             self.store.record_study(self.plan.study.name, self._record())
-            return execute(self.plan, self.store, executor, on_event)
+            places = replace(self.plan.places, sharing=executor.slots)
+            return execute(replace(self.plan, places=places), self.store, executor, on_event)
 
     def _executor(self, workers: int | None) -> Executor:
         """As many processes as are asked for and have something to do; this one where that is one."""

@@ -85,12 +85,12 @@ def load(frozen: Frozen, task: Task, max_length: int, precision: Precision, plac
     if frozen.start and frozen.weights is None:
         hint = "keep them with `layover run STUDY --keep-weights LABEL`"
         raise StoreError(Problem(f"step {frozen.start}", "has no weights in the store", hint))
-    prepare_process(places.threads)
     device = pick_device(places.device)
+    prepare_process(places.threads, device)
     loaded = model.load(frozen.location, frozen.weights, task, Recipe(max_length=max_length, precision=precision), 0)
     own = loaded.network.prepare(device).eval()
     # four times as many, as in other evaluation, is slower by a tenth: the hidden states of all layers stay in memory
-    most = places.micro_tokens or micro_tokens(own, precision, loaded.max_length)
+    most = places.micro_tokens or micro_tokens(own, precision, loaded.max_length, places.sharing)
     return Reader(own, loaded.tokenizer, loaded.max_length, precision, device, most, frozen.location)
 
 
@@ -116,7 +116,7 @@ def _read(reader: Reader, part: Encoded, kept: NDArray[np.bool_]) -> tuple[torch
     place, packed = np.cumsum(kept) - 1, reader.network.packed
     tokens = means = torch.empty(0)
     with torch.inference_mode(), computing(reader.network, reader.precision, reader.device) as now:
-        for examples in micro_batches(part, np.arange(len(part)), reader.most, packed):
+        for examples in micro_batches(part, np.arange(len(part)), reader.most, packed, reader.device):
             batch = collate(part, examples, reader.tokenizer.pad_token_id, reader.device, packed)
             states = now.states(batch)
             if states is None:

@@ -69,7 +69,6 @@ def layover(size: Size, graphs: str) -> dict[str, Any]:
 def cohort(size: Size) -> dict[str, Any]:
     """Runs eight at a time, as a cohort; seconds are those of all eight."""
     from layover.train.cohort import fit_together  # pyright: ignore[reportMissingImports]
-
     from layover.train.loop import predict
 
     validation = encoded(size, size.validation, 1)

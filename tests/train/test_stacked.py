@@ -324,6 +324,14 @@ def test_an_encoder_that_uses_its_weights_otherwise_is_refused_and_left_alone(en
     assert all(p.grad is None and p.is_leaf for p in networks[0].encoder.parameters())
 
 
+def test_encoders_that_compute_layers_again_are_refused(encoder: Encoders) -> None:
+    networks = runs_of(encoder, "bert", 2)
+    for network in networks:
+        network.recompute()
+    with pytest.raises(CannotStack, match="computed again"):
+        stack(networks)
+
+
 class Toy(nn.Module):
     """An encoder of one layer, which does `odd` with what it reads."""
 

@@ -6,8 +6,9 @@ run by itself. Only the passes forward and backward are made together. A run tha
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -26,11 +27,13 @@ from layover.train.stacked import Stack, stack
 class Run:
     """One of `runs` runs: what it asks for next, and how it ended once it has, or what it raised.
 
+    `gradients` gives it what it asks for where it goes on by itself.
     `together` counts its steps that were made together with others; `apart` says why others were not.
     """
 
     job: Job
     course: Generator[Turn, Any, State]
+    gradients: Callable[[Turn], torch.Tensor]
     runs: int = 1
     turn: Turn | None = None
     state: State | None = None
@@ -62,7 +65,10 @@ def fit_together(jobs: Sequence[Job]) -> Iterator[Run]:
     Each ends as `loop.fit` would let it end, up to rounding. Where they cannot be stacked, or a pass of all of them
     fails, each is trained by itself, and fails by itself.
     """
-    going = [Run(job, loop.course(job), len(jobs)) for job in jobs]
+    if len(jobs) == 1:
+        going = [Run(job, *loop.started(job)) for job in jobs]
+    else:
+        going = [Run(job, loop.course(job), partial(loop.gradients, job), len(jobs)) for job in jobs]
     for run in going:
         run.go(None)
     together = True
@@ -100,7 +106,7 @@ def _lockstep(runs: Sequence[Run]) -> bool:
 def _alone(run: Run) -> None:
     try:
         while run.turn is not None:
-            run.go(loop.gradients(run.job, run.turn))
+            run.go(run.gradients(run.turn))
     except Exception as error:
         run.turn, run.error = None, error
 
@@ -118,7 +124,8 @@ def gradients(whole: Stack, jobs: Sequence[Job], turns: Sequence[Turn]) -> list[
     first, packed = jobs[0], jobs[0].network.packed
     seeds, steps = [job.seed for job in jobs], [turn.step for turn in turns]
     most = min(job.micro_tokens for job in jobs) // len(jobs)
-    parts = [micro_batches(job.train, turn.examples, most, packed) for job, turn in zip(jobs, turns, strict=True)]
+    parts = [micro_batches(job.train, turn.examples, most, packed, job.device)
+             for job, turn in zip(jobs, turns, strict=True)]  # fmt: skip
     counts = [max(1, len(job.train.known(turn.examples))) for job, turn in zip(jobs, turns, strict=True)]
     totals = [torch.zeros((), device=first.device) for _ in jobs]
     with computing(whole, first.recipe.precision, first.device) as now:  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from layover.train import attention, noise
+from layover.train import attention, masks, noise
 
 
 class CannotStack(Exception):
@@ -220,7 +220,7 @@ def one_or_all(rates: Sequence[float]) -> float | tuple[float, ...]:
 
 
 # for each attention that an encoder may have, what transformers calls that of a stack
-ATTENTIONS = {"sdpa": "layover_stacked_sdpa", attention.NAME: "layover_stacked"}
+ATTENTIONS = {"sdpa": "layover_stacked_sdpa", masks.NAME: "layover_stacked_sdpa", attention.NAME: "layover_stacked"}
 
 LAYERS: dict[type[nn.Module], Callable[[Any, Runs], nn.Module]] = {
     nn.Linear: Linear,
@@ -232,8 +232,7 @@ LAYERS: dict[type[nn.Module], Callable[[Any, Runs], nn.Module]] = {
 def register() -> None:
     """Make the attentions of stacks known to transformers; sdpa's has the masks that it has, layover's needs none."""
     from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
 
     AttentionInterface.register(ATTENTIONS["sdpa"], attend)
-    AttentionMaskInterface.register(ATTENTIONS["sdpa"], sdpa_mask)
+    AttentionMaskInterface.register(ATTENTIONS["sdpa"], masks.whole)
     AttentionInterface.register(ATTENTIONS[attention.NAME], attend_apart)

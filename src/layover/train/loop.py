@@ -70,17 +70,22 @@ class Turn:
 
 def fit(job: Job) -> State:
     """Train; the network ends with the best or the last weights, as the recipe says. Returns where the run ended."""
-    take, apply = partial(gradients, job), Update.apply
-    if job.graphs != "off":
-        graphs = Graphs(job, take)
-        take, apply = graphs.gradients, graphs.update
-    run = course(job, apply)
+    run, take = started(job)
     try:
         turn = next(run)
         while True:
             turn = run.send(take(turn))
     except StopIteration as ended:
         return ended.value
+
+
+def started(job: Job) -> tuple[Generator[Turn, torch.Tensor, State], Callable[[Turn], torch.Tensor]]:
+    """The course of a run by itself, and what gives it the gradients that it asks for: graphs where they are wanted."""
+    take, apply = partial(gradients, job), Update.apply
+    if job.graphs != "off":
+        graphs = Graphs(job, take)
+        take, apply = graphs.gradients, graphs.update
+    return course(job, apply), take
 
 
 def course(job: Job, apply: Callable[[Update], None] = Update.apply) -> Generator[Turn, torch.Tensor, State]:

@@ -88,6 +88,8 @@ def stack(networks: Sequence[Network]) -> Stack:
     """
     for network in networks:
         network.noise.end()  # which a probe of the encoder would heed
+        if any(getattr(module, "gradient_checkpointing", False) for module in network.encoder.modules()):
+            raise CannotStack("what is computed again for gradients would draw the dropout of one run for all")
     _check_alike(networks)
     rates = [[_rates(module) for module in network.encoder.modules()] for network in networks]
     first, differ = networks[0], any(rate != rates[0] for rate in rates)
@@ -200,12 +202,13 @@ def _probe(network: Network, rate: float, draw: torch.Generator) -> Network:
 def _begin_probe(network: Network, lengths: Sequence[int], draw: torch.Generator) -> dict[str, torch.Tensor]:
     """Begin a pass over random inputs of some lengths."""
     layout = Layout.of(np.array(lengths), np.zeros((2, 2), np.int64), 0 if network.packed else max(lengths))
-    network.noise.begin(layout, 0, 0)
+    device = next(network.parameters()).device
+    network.noise.begin(layout, 0, 0, with_streams=device.type == "cpu")
 
     def laid(values: Any) -> torch.Tensor:
         found = torch.zeros(layout.rows, dtype=torch.int64)
         found[layout.tokens()] = torch.as_tensor(values)
-        return found.view(-1, layout.length or layout.rows).to(next(network.parameters()).device)
+        return found.view(-1, layout.length or layout.rows).to(device)
 
     encoder: Any = network.encoder
     ids = torch.randint(encoder.config.vocab_size, (sum(lengths),), generator=draw)

@@ -29,6 +29,7 @@ class Network(nn.Module):
         self.way: Way = "stock"
         self.narrow = False
         self.compiling = False  # whether the encoder is compiled for the shapes that it meets
+        self.train()  # all of it: encoders are loaded for evaluation
 
     def prepare(self, device: torch.device) -> Network:
         """Move to a device. On a CPU take the fastest way that gives what the stock encoder gives."""

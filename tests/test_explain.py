@@ -14,7 +14,7 @@ from layover.errors import StoreError
 from layover.explain import decide, drift, nearest, to_do
 from layover.files import write_json
 from layover.plan import compile_plan
-from layover.run import provenance_now
+from layover.provenance import provenance_now
 from layover.session import Session
 from layover.step import Train, key_of
 from layover.store import Store

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from layover.claims import alive, read_claim
 from layover.execute import needed
 from layover.plan import Plan
-from layover.run import provenance_now
+from layover.provenance import provenance_now
 from layover.step import to_json
 from layover.store import Store
 

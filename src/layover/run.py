@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import platform
 import re
 import time
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from layover import identity
 from layover.claims import Claim
 from layover.errors import Problem, StepError, StoreError, TaskError
-from layover.files import digest, write_json, write_jsonl, write_text
+from layover.files import write_json, write_jsonl, write_text
 from layover.metrics import get_metric
+from layover.provenance import provenance_now
 from layover.step import Choose, Places, Recipe, Step, TaskRef, Train, key_of
 from layover.store import NO_ROOM, Store
 from layover.tasks import TASKS, Task
@@ -263,31 +260,6 @@ def _scores(task: Task, select_by: str, result: Any) -> list[dict[str, Any]]:
         score = {"split": "selection", "metric": select_by, "value": result.state.best_score}
         rows.append({**score, "primary": False, "status": status})
     return rows
-
-
-def provenance_now() -> dict[str, Any]:
-    """Library versions, the code that trains, and the kind of machine: recorded with every attempt."""
-    packages = ("layover", "torch", "transformers", "tokenizers", "numpy")
-    return {
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
-        "source": source_fingerprint(),
-        "machine": f"{platform.system()} {platform.machine()}",
-    }
-
-
-@lru_cache
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except ModuleNotFoundError:  # PackageNotFoundError: run from a source tree
-        return "source"
-
-
-@lru_cache
-def source_fingerprint() -> str:
-    """A digest of the code that trains: recorded, so that drift can be shown; nothing re-runs because of it."""
-    files = sorted((Path(__file__).parent / "train").glob("*.py"))
-    return identity.key("source", {file.name: digest(file) for file in files})
 
 
 def _log(facts: Mapping[str, Any], curve: list[dict[str, Any]]) -> list[str]:

@@ -122,11 +122,7 @@ class _Process:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """The environment of a process: torch reads the number of threads when it is loaded.
-
-    A process keeps the memory of a run for the next one: asking the system for pages again costs as much as the rest of
-    a run's set-up.
-    """
+    """The environment of a process: torch reads the number of threads when it is loaded."""
     asked = {"OMP_NUM_THREADS": str(threads)} if threads else {}
     return {"OMP_NUM_THREADS": "1", **os.environ, **asked}
 

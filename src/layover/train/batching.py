@@ -119,7 +119,8 @@ def collate(encoded: Encoded, examples: NDArray[np.int64], padding: int, device:
     spans = encoded.spans[targets].astype(np.int64)
     if spans.shape[1]:  # one input per example
         spans += layout.begins[example][:, None, None]
-    tokens = _tokens(encoded, flat, layout, padding)
+    types = {} if encoded.types is None else {"token_type_ids": layout.laid(encoded.types[flat])}
+    tokens = {**layout.arguments(encoded.ids[flat], padding), **types}
     marks = [(layout.begins, layout.begins + lengths), *((mark[:, 0], mark[:, 1]) for mark in spans.swapaxes(0, 1))]
     inside = [] if encoded.chars is None else [_inside(encoded.chars[flat], lengths)]
     arrays = [*tokens.values(), encoded.labels[targets], example, *chain(*starmap(Stretches.parts, marks)), *inside]
@@ -165,25 +166,6 @@ def apart(together: torch.Tensor, arrays: Sequence[NDArray[Any]]) -> list[torch.
 def _begins(arrays: Sequence[NDArray[Any]]) -> list[int]:
     sizes = [-(-array.nbytes // ALIGNED) * ALIGNED for array in arrays]
     return np.cumsum([0, *sizes]).tolist()
-
-
-def _tokens(encoded: Encoded, flat: NDArray[np.int64], layout: Layout, padding: int) -> dict[str, NDArray[Any]]:
-    """The encoder's arguments, of the tokens `flat` in the order of the inputs."""
-    rows, shape = layout.tokens(), (-1, layout.length or layout.rows)
-
-    def laid(values: NDArray[Any] | int, empty: int) -> NDArray[np.int64]:
-        found = np.full(layout.rows, empty, np.int64)
-        found[rows] = values
-        return found.reshape(shape)
-
-    tokens = {"input_ids": laid(encoded.ids[flat], padding)}
-    if layout.length:
-        tokens["attention_mask"] = laid(1, 0)
-    else:
-        tokens["position_ids"] = laid(layout.positions(), 0)
-    if encoded.types is not None:
-        tokens["token_type_ids"] = laid(encoded.types[flat], 0)
-    return tokens
 
 
 def _inside(chars: NDArray[np.int32], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -27,6 +27,7 @@ from layover.tasks.load import TaskData
 from layover.train import cache, frozen
 from layover.train.batching import Batch, collate
 from layover.train.cache import Located
+from layover.train.determinism import CPU
 from layover.train.encode import Encoded, assembled, encode, joined, ranges
 from layover.train.frozen import Frozen
 from layover.train.precision import Precision
@@ -35,7 +36,6 @@ Part = Literal["train", "selection", "validation"]
 Pooling = Literal["first", "mean"]
 LIBRARIES = ("torch", "transformers", "tokenizers")
 WAIT = 0.2  # seconds between looks at whether another process has finished the same pass
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)

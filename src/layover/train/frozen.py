@@ -30,17 +30,8 @@ from layover.train.memory import micro_tokens
 from layover.train.network import Network
 from layover.train.precision import Precision, computing
 
-CODE = (
-    attention,
-    batching,
-    heads,
-    layout,
-    model,
-    network,
-    noise,
-    precision,
-    ways,
-)  # what the numbers depend on, and this
+# what the numbers depend on, and this
+CODE = (attention, batching, heads, layout, model, network, noise, precision, ways)
 WINDOW = 64 << 20  # bytes of vectors that are gathered, in the order of the data, before they are handed on
 
 

@@ -196,9 +196,7 @@ def _waiting_refused() -> Iterator[None]:
     """Raise CannotCapture where the host waits for the GPU."""
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # torch says that it does not find every wait: what it misses, the capture finds
+        warnings.simplefilter("ignore")  # torch does not find every wait, and says so: the capture finds the others
         torch.cuda.set_sync_debug_mode("error")
     try:
         yield

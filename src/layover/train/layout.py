@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,6 +56,19 @@ class Layout:
     def positions(self) -> NDArray[np.int64]:
         """The place of every token in its input, input after input."""
         return self.tokens() - np.repeat(self.begins, self.lengths)
+
+    def arguments(self, ids: NDArray[Any], padding: int = 0) -> dict[str, NDArray[np.int64]]:
+        """An encoder's arguments for the tokens of the inputs, input after input, and where they are or are not."""
+        tokens = {"input_ids": self.laid(ids, padding)}
+        if self.length:
+            return {**tokens, "attention_mask": self.laid(1)}
+        return {**tokens, "position_ids": self.laid(self.positions())}
+
+    def laid(self, values: NDArray[Any] | int, empty: int = 0) -> NDArray[np.int64]:
+        """Values of the tokens, input after input, as the tokens lie: [1, tokens] or [inputs, length]."""
+        found = np.full(self.rows, empty, np.int64)
+        found[self.tokens()] = values
+        return found.reshape(-1, self.length or self.rows)
 
     @cached_property
     def groups(self) -> list[Group]:

@@ -205,15 +205,9 @@ def _begin_probe(network: Network, lengths: Sequence[int], draw: torch.Generator
     device = next(network.parameters()).device
     network.noise.begin(layout, 0, 0, with_streams=device.type == "cpu")
 
-    def laid(values: Any) -> torch.Tensor:
-        found = torch.zeros(layout.rows, dtype=torch.int64)
-        found[layout.tokens()] = torch.as_tensor(values)
-        return found.view(-1, layout.length or layout.rows).to(device)
-
     encoder: Any = network.encoder
-    ids = torch.randint(encoder.config.vocab_size, (sum(lengths),), generator=draw)
-    place = {"position_ids": laid(layout.positions())} if network.packed else {"attention_mask": laid(1)}
-    return {"input_ids": laid(ids), **place}
+    ids = torch.randint(encoder.config.vocab_size, (sum(lengths),), generator=draw).numpy()
+    return {name: torch.from_numpy(array).to(device) for name, array in layout.arguments(ids).items()}
 
 
 def _results(hidden: Sequence[torch.Tensor], networks: Sequence[Network]) -> list[torch.Tensor]:

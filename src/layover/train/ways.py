@@ -145,17 +145,9 @@ def _probe(encoder: Any, noise: Noise, way: Way, first: int, only_first: bool = 
     window = getattr(config, "sliding_window", None) or 0
     lengths = np.array([PROBED, min(window + 8, positions - first)])
     layout = Layout.of(lengths, np.zeros((2, 2), np.int64), 0 if way == "packed" else int(lengths.max()))
-    rows, shape = layout.tokens(), (-1, layout.length or layout.rows)
-    ids, mask = np.zeros(layout.rows, np.int64), np.zeros(layout.rows, np.int64)
-    ids[rows] = np.random.default_rng(0).integers(0, config.vocab_size, len(rows))
-    mask[rows] = 1
-    tokens = {"input_ids": torch.from_numpy(ids.reshape(shape))}
-    if way == "packed":
-        places = np.zeros_like(ids)
-        places[rows] = layout.positions()
-        tokens["position_ids"] = torch.from_numpy(places.reshape(shape))
-    else:
-        tokens["attention_mask"] = torch.from_numpy(mask.reshape(shape))
+    rows = layout.tokens()
+    ids = np.random.default_rng(0).integers(0, config.vocab_size, len(rows))
+    tokens = {name: torch.from_numpy(array) for name, array in layout.arguments(ids).items()}
     read = torch.from_numpy(layout.begins) if only_first else None
     noise.begin(layout, 0, 0, with_streams=False, read=read)
     with torch.inference_mode():

@@ -27,7 +27,7 @@ from layover.train.checkpoint import State
 from layover.train.cohort import Run, fit_together
 from layover.train.collapse import collapse
 from layover.train.decode import Decoded, Raw, decode
-from layover.train.determinism import derive, pick_device, prepare_process
+from layover.train.determinism import pick_device, prepare_process
 from layover.train.encode import Encoded
 from layover.train.loop import Job, predict
 from layover.train.memory import keep_freed, micro_tokens
@@ -91,7 +91,6 @@ def training(
     device = pick_device(places.device)
     prepare_process(places.threads, device)
     keep_freed()
-    torch.manual_seed(derive(seed, "initialise"))
     loaded = model.load(location, start, data.task, recipe, seed)
 
     task = data.task

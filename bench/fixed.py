@@ -30,7 +30,7 @@ from unittest.mock import patch
 ROWS, TOKENS = 8, 8
 PARTS = {
     "claim": ("layover.run.Claim.take", "layover.run.Claim.__enter__", "layover.run.Claim.__exit__"),
-    "data": ("layover.run.data_of", "layover.train.work.splits"),
+    "data": ("layover.kinds.train.data_of", "layover.train.work.splits"),
     "encoder and tokenizer": ("layover.train.warm.encoder", "layover.train.warm.tokenizer"),
     "head": ("layover.train.model.load",),
     "optimizer": ("torch.optim.AdamW.__init__",),

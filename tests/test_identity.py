@@ -20,7 +20,7 @@ from tests.kit import a_train
 from layover import identity
 from layover.errors import StoreError
 from layover.identity import canonical, key, neutral
-from layover.step import Choose, Recipe, Step, TaskRef, Train, from_json, key_of, to_json
+from layover.step import Choose, Recipe, Step, Surgery, TaskRef, Train, from_json, key_of, to_json
 
 GOLDEN = Path(__file__).parent / "golden" / "keys.json"
 
@@ -78,16 +78,19 @@ def test_the_order_of_a_list_and_the_kind_matter() -> None:
 CHANGED: dict[type, dict[str, Any]] = {
     Train: {
         "encoder": "sha256:abd", "seed": 2, "start": "0" * 16, "recipe_from": "0" * 16,
-        "task": OWN, "recipe": Recipe(1e-5),
+        "task": OWN, "recipe": Recipe(1e-5), "surgery": Surgery(), "head": "carried",
     },
     Recipe: {
         "learning_rate": 1e-5, "batch_size": 33, "epochs": 3, "max_length": 128, "dropout": 0.0, "dropout_at": "output",
         "pooling": "mean", "warmup": 0.0, "schedule": "constant", "weight_decay": 0.0, "adam_epsilon": 1e-8,
         "max_grad_norm": 5.0, "evaluate_every": 10, "patience": None, "checkpoint": "last", "precision": "bf16",
+        "l2sp": 0.1, "l2sp_head": 0.1, "ewc": 1.0, "ewc_of": "mlm", "ewc_examples": 9, "optimizer": "recadam",
+        "recadam_k": 0.2, "recadam_t0": 9, "recadam_pull": 1.0, "mixout": 0.5, "layer_decay": 0.9, "freeze": "encoder",
+        "lora": 8, "lora_alpha": 8.0, "lora_dropout": 0.1, "reset_rate": 5.0,
     },
     TaskRef: {
         "name": "cb", "version": 2, "data": "sha256:1", "select_by": "f1", "limit_train": 9, "limit_validation": 9,
-        "selection": "validation", "holdout": 0.2, "declaration": {"format": "single"},
+        "selection": "validation", "holdout": 0.2, "declaration": {"format": "single"}, "drawn": 0,
     },
 }  # fmt: skip
 

@@ -33,6 +33,7 @@ NOT_ON_WORKERS = {
     "schema",
     "study",
     "plan",
+    "compiler",
     "observations",
     "query",
     "upkeep",

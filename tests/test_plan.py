@@ -99,7 +99,7 @@ def test_a_small_study_has_the_steps_that_one_expects(words: dict[str, Any]) -> 
         assert isinstance(child, Train)
         assert child.start == plan.find(f"e · stop · s{seed}")
         assert (child.seed, getattr(parent, "seed", None)) == (seed, seed)
-    assert plan.starts() == {plan.find("e · stop · s1"), plan.find("e · stop · s2")}
+    assert plan.kept() == {plan.find("e · stop · s1"), plan.find("e · stop · s2")}
 
 
 def test_a_source_that_is_also_a_target_shares_its_direct_step(words: dict[str, Any]) -> None:

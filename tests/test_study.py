@@ -47,7 +47,7 @@ def problems(study: Words) -> dict[str, str]:
 def test_a_whole_study_is_read() -> None:
     study = Study(**words())
     assert study.seeds == [1, 2, 3]
-    assert study.strategy_objects()["stilts"].columns() == ("mnli", "commonsenseqa")
+    assert study.strategy_objects()["stilts"].uses() == ("mnli", "commonsenseqa")
     assert study.sweep is not None
     assert study.sweep.grid() == {"learning_rate": [2e-5, 1e-5], "dropout": [0.1, 0.2]}
 

@@ -15,12 +15,13 @@ from pydantic import BaseModel, ValidationError, create_model
 
 from layover import encoders
 from layover.errors import Problem, UserError, did_you_mean
-from layover.schema import Table, problem_of
+from layover.schema import RecipeTable, Table, problem_of
 from layover.strategies import STRATEGIES, Strategy
 from layover.tasks import TASKS
 from layover.tasks.own import own_task
 
 ROLES = ("source", "target", "probing")
+TASK_WORDS = ("sources", "chains", "text")  # of a strategy's table: where it names tasks
 
 
 def check_names(words: Mapping[str, Any]) -> list[Problem]:
@@ -40,19 +41,56 @@ def check_names(words: Mapping[str, Any]) -> list[Problem]:
         used += listed.get(role, [])
     for name, table in strategies.items():
         problems += strategy_of(name, table)[1]
-        sources = _strings(table.get("sources"))
-        problems += _unknown_tasks(f"strategies.{name}.sources", sources, own)
-        if isinstance(table.get("sources"), (list, tuple)) and (not sources or len(set(sources)) < len(sources)):
-            fault = "names a value twice" if sources else "is empty"
-            problems.append(Problem(f"strategies.{name}.sources", f"{fault}: {sources}", "name each source once"))
-        used += sources
-    listed["source"] = [name for table in strategies.values() for name in _strings(table.get("sources"))]
+        for word in TASK_WORDS:
+            problems += _check_tasks(f"strategies.{name}.{word}", table.get(word), own)
+    listed["source"] = [n for table in strategies.values() for word in TASK_WORDS for n in _named(table.get(word))]
+    used += listed["source"]
     roles = [role for role in ROLES if listed.get(role)]
+    problems += _check_recipes(words, strategies, used, roles)
     problems += _unused("recipe", words, used, roles) + _unused("limit", words, used, roles)
     problems += [
         Problem(f"task.{n}", "is used by nothing", "name it under [tasks] or as a source") for n in own if n not in used
     ]
     return problems + _check_contrasts(words, strategies)
+
+
+def _check_tasks(place: str, named: Any, own: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with the tasks that a strategy's table names under one word."""
+    names = _named(named)
+    problems = _unknown_tasks(place, names, own)
+    if isinstance(named, (list, tuple)):
+        several = [tuple(item) if isinstance(item, (list, tuple)) else item for item in named]
+        if not several or len(set(map(str, several))) < len(several):
+            fault = "names a value twice" if several else "is empty"
+            problems.append(Problem(place, f"{fault}: {names}", "name each source once"))
+    return problems
+
+
+def _check_recipes(
+    words: Mapping[str, Any], strategies: Mapping[str, Any], used: list[str], roles: list[str]
+) -> list[Problem]:
+    """What is wrong with the recipes that strategies have of their own."""
+    problems: list[Problem] = []
+    swept = set(_tables(words, "sweep", values=object)) if not isinstance(words.get("sweep"), BaseModel) else set()
+    for name, table in strategies.items():
+        place, recipe = f"strategies.{name}", table.get("recipe")
+        if recipe is None:
+            continue
+        try:
+            RecipeTable.model_validate(recipe)
+        except ValidationError as error:
+            problems += [problem_of(item, RecipeTable, (*place.split("."), "recipe")) for item in error.errors()]
+            continue
+        problems += [
+            dataclasses.replace(problem, place=f"{place}.{problem.place}")
+            for problem in _unused("recipe", table, used, roles)
+        ]
+        own = {*recipe, *(word for kind in ("role", "task") for part in recipe.get(kind, {}).values() for word in part)}
+        problems += [
+            Problem(f"{place}.recipe.{word}", "is swept too", "leave it out here, or out of [sweep]")
+            for word in sorted(own & swept)
+        ]
+    return problems
 
 
 def _check_contrasts(words: Mapping[str, Any], strategies: Mapping[str, Any]) -> list[Problem]:
@@ -109,6 +147,7 @@ def strategy_of(name: str, table: Mapping[str, Any]) -> tuple[Strategy | None, l
     """A strategy from its table, and what is wrong with the table."""
     place, words = f"strategies.{name}", dict(table)
     kind = words.pop("kind", None)
+    words.pop("recipe", None)  # whose fields no strategy looks at
     if not isinstance(kind, str) or kind not in STRATEGIES:
         hint = did_you_mean(str(kind), STRATEGIES.names())
         return None, [Problem(f"{place}.kind", f"{kind!r} is not a kind of strategy" if kind else "is missing", hint)]
@@ -116,10 +155,13 @@ def strategy_of(name: str, table: Mapping[str, Any]) -> tuple[Strategy | None, l
     model = create_model(kind, __base__=Table, **_dataclass_fields(cls))
     try:
         # a TOML array becomes the tuple that a frozen strategy holds
-        values = model(**{k: tuple(v) if isinstance(v, list) else v for k, v in words.items()})
+        values = model(**{k: _tuples(v) for k, v in words.items()})
+        return cls(**{field: getattr(values, field) for field in model.model_fields}), []
     except ValidationError as error:
         return None, [problem_of(item, model, tuple(place.split("."))) for item in error.errors()]
-    return cls(**{field: getattr(values, field) for field in model.model_fields}), []
+    except UserError as error:
+        found = [dataclasses.replace(p, place=f"{place}.{p.place}".rstrip(".")) for p in error.problems]
+        return None, found
 
 
 def _dataclass_fields(cls: Any) -> dict[str, Any]:
@@ -132,6 +174,17 @@ def misspelt_encoders(words: Mapping[str, Any], base: Path) -> list[Problem]:
     """Encoder names that are nearly an alias: said with a file's other problems, though a plan would find them too."""
     names = enumerate(_strings(words.get("encoders")))
     return [Problem(f"encoders[{i}]", *told) for i, name in names if (told := encoders.misspelt(name, base))]
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _named(value: Any) -> list[str]:
+    """The names in a string, a list, or a list of lists."""
+    if isinstance(value, str):
+        return [value] if value else []
+    return [name for item in value for name in _named(item)] if isinstance(value, (list, tuple)) else []
 
 
 def _strings(value: Any) -> list[str]:

@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from layover.plan import Plan
-from layover.step import Train
+from layover.step import Probe, Train
 from layover.store import Store
+
+TIMED = (Train.kind, Probe.kind)  # the kinds of steps whose time is learnt and told
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,14 @@ def estimate(plan: Plan, store: Store, todo: Iterable[str]) -> Estimate:
     close: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for key in store.finished_keys():
         content = store.read(key, "step.json")
-        if content["kind"] == Train.kind:
+        if "task" in content["step"] and content["kind"] in TIMED:
             seconds = store.read(key, "provenance.json")["seconds"]
             for place in _places(content["step"]["encoder"], content["step"]["task"]):
                 close[place].append(seconds)
     total, unknown = 0.0, 0
     for key in todo:
         step = plan.steps[key]
-        if not isinstance(step, Train):
+        if not isinstance(step, Train | Probe):
             continue
         task = {"name": step.task.name, "limit_train": step.task.limit_train}
         found = next((close[p] for p in _places(step.encoder, task) if close[p]), None)

@@ -7,6 +7,7 @@ files or its Hub commit, never its path, so that a plan has the same keys on eve
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ HUB_REPO = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 HUB_SECONDS = 10.0
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spm.model", "vocab.json", "merges.txt", "vocab.txt")
 SETTINGS_FILES = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+DEPTHS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")  # how configurations call it
 WELL_KNOWN = (
     "bert-base-uncased", "roberta-base", "roberta-large", "distilroberta-base", "google/electra-base-discriminator",
     "microsoft/deberta-v3-base", "answerdotai/ModernBERT-base",
@@ -88,6 +90,22 @@ def find(name: str, base: Path | None = None) -> Encoder:
     if told := misspelt(name, base):
         raise EncoderError(Problem(name, *told))
     return _from_hub(name)
+
+
+def depth(encoder: Encoder) -> int | None:
+    """How many layers an encoder has, as its configuration says; None where that is not on this machine."""
+    path = Path(encoder.location) / "config.json"
+    if not path.is_file():
+        from huggingface_hub import try_to_load_from_cache
+
+        repo, revision = location_parts(encoder.location)
+        cached = try_to_load_from_cache(repo, "config.json", revision=revision) if HUB_REPO.fullmatch(repo) else None
+        path = Path(cached) if isinstance(cached, str) else path
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return next((settings[name] for name in DEPTHS if isinstance(settings.get(name), int)), None)
 
 
 def misspelt(name: str, base: Path | None = None) -> tuple[str, str] | None:

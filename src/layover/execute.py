@@ -13,7 +13,7 @@ from layover.errors import StepError
 from layover.executors import Executor
 from layover.plan import Plan
 from layover.run import Outcome, cohort, lost, run_steps
-from layover.step import Step, Train
+from layover.step import Step
 from layover.store import Store
 
 POLL_SECONDS = 0.5
@@ -48,8 +48,7 @@ def needed(plan: Plan, store: Store) -> list[str]:
     for key, step in reversed(plan.steps.items()):  # parents come first in a plan, so children come first here
         if not store.holds(key, with_weights=key in with_weights):
             found.add(key)
-            if isinstance(step, Train) and step.start:
-                with_weights.add(step.start)
+            with_weights.update(step.reads(key in with_weights))
     return [key for key in plan.steps if key in found]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from layover.errors import Problem, UserError
 from layover.files import write_json, write_text
-from layover.run import task_of
+from layover.kinds.common import task_of
 from layover.step import Train
 from layover.store import Store
 from layover.tasks import Task

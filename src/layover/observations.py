@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = (
-    "encoder", "strategy", "source", "target", "role", "seed", "size", "source_size",
+    "encoder", "strategy", "source", "condition", "target", "rows", "role", "seed", "size", "source_size",
     "metric", "value", "status", "primary", "split", "key",
 )  # fmt: skip
 
@@ -50,7 +50,9 @@ def _rows(plan: Plan, store: Store, score: Score) -> Iterator[dict[str, Any]]:
         "encoder": score.encoder,
         "strategy": score.strategy,
         "source": score.source,
+        "condition": score.condition,
         "target": score.target,
+        "rows": score.rows,
         "role": score.role,
         "seed": score.seed,
         "key": key,
@@ -96,4 +98,6 @@ def _size(store: Store, key: str) -> int:
 
 def _source_size(plan: Plan, store: Store, key: str) -> int | None:
     start = getattr(plan.steps[key], "start", None)
-    return _size(store, start) if start and store.finished(start) else None
+    if not start or not store.finished(start):
+        return None
+    return store.read(start, "provenance.json").get("examples", {}).get("train")

@@ -21,7 +21,7 @@ VIEWS = {
         "seconds",
     ),
     "scores": ("key", "split", "metric", "value", "status"),
-    "cells": ("study", "encoder", "strategy", "source", "target", "role", "seed", "key"),
+    "cells": ("study", "encoder", "strategy", "source", "target", "condition", "rows", "role", "seed", "key"),
 }
 
 
@@ -64,10 +64,14 @@ def _rows(store: Store) -> dict[str, list[dict[str, Any]]]:
         facts |= {name: step.get(name) for name in ("encoder", "seed", "start")}
         steps.append({column: facts.get(column) for column in VIEWS["steps"]})
         scores += [{"key": key, **row} for row in store.read(key, "observations.jsonl")]
-    cells = [{"study": name, **cell} for name, content in store.studies().items() for cell in content["cells"]]
+    cells = [
+        {"study": name, "condition": "", "rows": 0, **cell}
+        for name, content in store.studies().items()
+        for cell in content["cells"]
+    ]
     return {"steps": steps, "scores": scores, "cells": cells}
 
 
 def _empty(pa: Any, columns: tuple[str, ...]) -> Any:
-    numbers = {"value": pa.float64(), "seed": pa.int64(), "seconds": pa.float64()}
+    numbers = {"value": pa.float64(), "seed": pa.int64(), "seconds": pa.float64(), "rows": pa.int64()}
     return pa.table({name: pa.array([], numbers.get(name, pa.string())) for name in columns})

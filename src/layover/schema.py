@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from typing import Annotated, Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from layover.errors import Problem, did_you_mean
+from layover.recipe import Recipe
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 NAME_RULE = "a name has letters, digits, '.', '_' and '-', the first a letter or digit, 80 at most"
@@ -20,6 +22,27 @@ class Table(BaseModel):
     def words(self) -> dict[str, Any]:
         """The keys that were written, with their values."""
         return self.model_dump(exclude_unset=True, by_alias=True)
+
+
+def _recipe_fields(wrap: bool) -> dict[str, Any]:
+    """Recipe's fields as optional pydantic fields with their bounds; each a non-empty list of values if `wrap`."""
+    hints, fields = get_type_hints(Recipe), {}
+    for field in dataclasses.fields(Recipe):
+        bounds = field.metadata.get("bounds")
+        kind = Annotated[hints[field.name], Field(**bounds)] if bounds else hints[field.name]
+        fields[field.name] = (Annotated[list[kind], Field(min_length=1)], []) if wrap else (kind, field.default)
+    return fields
+
+
+RecipeWords = create_model("RecipeWords", __base__=Table, **_recipe_fields(wrap=False))
+SweepWords = create_model("SweepWords", __base__=Table, **_recipe_fields(wrap=True))
+
+
+class RecipeTable(RecipeWords):  # type: ignore[valid-type, misc]
+    """A `recipe` table, with tables per role and per task that override it."""
+
+    role: dict[str, RecipeWords] = Field(default_factory=dict)  # type: ignore[valid-type]
+    task: dict[str, RecipeWords] = Field(default_factory=dict)  # type: ignore[valid-type]
 
 
 def problem_of(item: Any, model: type[Table], prefix: tuple[str, ...] = ()) -> Problem:

@@ -15,9 +15,10 @@ from layover.execute import Event, Summary, execute, needed
 from layover.executors import Executor
 from layover.executors.local import InProcess
 from layover.executors.workers import Workers
+from layover.kinds.common import data_of
 from layover.plan import Plan, compile_plan
-from layover.run import data_of, prepare
-from layover.step import Train, to_json
+from layover.run import prepare
+from layover.step import Choose, Measure, Probe, to_json
 from layover.store import Store
 from layover.study import Study, load_study
 
@@ -66,9 +67,13 @@ class Session:
         """
         wanted = frozenset(self.plan.find(label) for label in labels)
         problems = [
-            Problem(self.plan.labels[key], "is the choice of a sweep, which has no weights", "name a training")
+            Problem(
+                self.plan.labels[key],
+                f"is a step of kind {self.plan.steps[key].kind!r}, which has no weights",
+                "name a training",
+            )
             for key in wanted
-            if not isinstance(self.plan.steps[key], Train)
+            if isinstance(self.plan.steps[key], Choose | Probe | Measure)
         ]
         raise_all(StudyError, problems)
         return replace(self, plan=replace(self.plan, wanted=wanted))
@@ -78,7 +83,7 @@ class Session:
         problems, kind = [], UserError
         todo = needed(self.plan, self.store)
         steps = [self.plan.steps[key] for key in todo]
-        refs = {step.task.name: step.task for step in steps if isinstance(step, Train)}
+        refs = {ref.name: ref for step in steps for ref in step.tasks}
         for ref in refs.values():
             try:
                 data_of(ref, self.store, self.plan.places)
@@ -106,7 +111,7 @@ class Session:
     def _executor(self, workers: int | None) -> Executor:
         """As many processes as are asked for and have something to do; this one where that is one."""
         placement = self.plan.study.placement
-        trainings = sum(isinstance(self.plan.steps[key], Train) for key in needed(self.plan, self.store))
+        trainings = sum(bool(self.plan.steps[key].tasks) for key in needed(self.plan, self.store))
         slots = min(placement.workers if workers is None else workers, trainings)
         return Workers(slots, placement.threads, partial(prepare, self.plan.places)) if slots > 1 else InProcess()
 

@@ -9,27 +9,18 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, create_model, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from layover.checks import check_names, misspelt_encoders, strategy_of
 from layover.errors import Problem, StudyError, UserError, did_you_mean, raise_all
-from layover.schema import NAME, Table, problem_of
-from layover.step import Recipe
+from layover.recipe import Recipe
+from layover.schema import NAME, RecipeTable, SweepWords, Table, problem_of
 from layover.strategies import Strategy
 
 PRESETS = Path(__file__).parent / "studies"
 SCHEMA = 1
-
-
-def _recipe_fields(wrap: bool) -> dict[str, Any]:
-    """Recipe's fields as optional pydantic fields with their bounds; each a non-empty list of values if `wrap`."""
-    hints, fields = get_type_hints(Recipe), {}
-    for field in dataclasses.fields(Recipe):
-        kind = Annotated[hints[field.name], Field(**field.metadata)] if field.metadata else hints[field.name]
-        fields[field.name] = (Annotated[list[kind], Field(min_length=1)], []) if wrap else (kind, field.default)
-    return fields
 
 
 class LimitWords(Table):
@@ -44,17 +35,6 @@ class Limit(LimitWords):
 
     role: dict[str, LimitWords] = Field(default_factory=dict)
     task: dict[str, LimitWords] = Field(default_factory=dict)
-
-
-RecipeWords = create_model("RecipeWords", __base__=Table, **_recipe_fields(wrap=False))
-SweepWords = create_model("SweepWords", __base__=Table, **_recipe_fields(wrap=True))
-
-
-class RecipeTable(RecipeWords):  # type: ignore[valid-type, misc]
-    """The `[recipe]` table, with tables per role and per task that override it."""
-
-    role: dict[str, RecipeWords] = Field(default_factory=dict)  # type: ignore[valid-type]
-    task: dict[str, RecipeWords] = Field(default_factory=dict)  # type: ignore[valid-type]
 
 
 class Sweep(SweepWords):  # type: ignore[valid-type, misc]
@@ -76,6 +56,20 @@ class Tasks(Table):
     @field_validator("target", "probing")
     @classmethod
     def _no_repeats(cls, values: list[str]) -> list[str]:
+        return _once(values)
+
+
+class Sizes(Table):
+    """The `[sizes]` table: numbers of training questions of each target, one after the other; 0 stands for all.
+
+    They are drawn by the seed, a smaller subset within a larger one.
+    """
+
+    target: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+    @field_validator("target")
+    @classmethod
+    def _no_repeats(cls, values: list[int]) -> list[int]:
         return _once(values)
 
 
@@ -113,6 +107,7 @@ class Study(Table):
     recipe: RecipeTable = RecipeTable()
     sweep: Sweep | None = None
     limit: Limit = Limit()
+    sizes: Sizes | None = None
     selection: Literal["holdout", "validation"] = "holdout"
     holdout: Annotated[float, Field(gt=0, le=0.5)] = 0.1
     contrast: list[ContrastWords] = Field(default_factory=list)
@@ -136,9 +131,17 @@ class Study(Table):
         """The strategies by name, built from their tables."""
         return {name: strategy_of(name, table)[0] for name, table in self.strategies.items()}  # type: ignore[misc]
 
-    def recipe_for(self, task: str, role: str) -> Recipe:
-        """The recipe of a task in its role: `[recipe]`, overridden by `[recipe.role.*]`, then by `[recipe.task.*]`."""
-        return Recipe(**_layers(self.recipe, task, role))
+    def recipe_for(self, task: str, role: str, strategy: str = "") -> Recipe:
+        """The recipe of a task in its role: `[recipe]`, overridden by `[recipe.role.*]`, then by `[recipe.task.*]`.
+
+        A strategy's own `[strategies.*.recipe]`, layered in the same way, overrides them all.
+        """
+        own = self.strategies.get(strategy, {}).get("recipe", {})
+        return Recipe(**{**_layers(self.recipe, task, role), **_layers(RecipeTable(**own), task, role)})
+
+    def rows(self) -> list[int]:
+        """The numbers of training questions of each target that the study asks for; 0 for all."""
+        return self.sizes.target if self.sizes else [0]
 
     def limit_for(self, task: str, role: str) -> dict[str, int | None]:
         """The row limits of a task in its role, layered like recipes."""

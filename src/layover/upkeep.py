@@ -12,11 +12,15 @@ from layover.claims import alive, read_claim
 from layover.errors import LayoverError, Problem
 from layover.files import read_json, read_jsonl
 from layover.plan import find
-from layover.step import Choose, Train, from_json, key_of
+from layover.step import Choose, Joint, Measure, Member, Merge, Probe, Train, from_json, key_of
 from layover.store import ENCODED, Store
 
 FILES = ("step.json", "observations.jsonl", "provenance.json")
-FILES_OF = {Train.kind: ("predictions.parquet", "curve.jsonl", "log.txt"), Choose.kind: ("choice.json",)}
+SCORED = ("predictions.parquet", "curve.jsonl", "log.txt")
+FILES_OF = {
+    Train.kind: SCORED, Probe.kind: SCORED, Member.kind: SCORED, Choose.kind: ("choice.json",),
+    Joint.kind: ("log.txt",), Merge.kind: ("log.txt",), Measure.kind: ("log.txt",),
+}  # fmt: skip
 
 
 def labels_of(store: Store) -> dict[str, str]:
@@ -76,7 +80,7 @@ def collect_garbage(store: Store, dry_run: bool) -> list[tuple[Path, int]]:
     from them. Scores, predictions and curves are never dropped: a step whose weights are asked for again is trained
     again. Data sets and features are made again when they are needed; they stay while anybody is at work in the store.
     """
-    needed = {step.start for study in store.studies().values() for step in _unfinished_trains(store, study)}
+    needed = {key for study in store.studies().values() for key in _needed(store, study)}
     dead = [path for key in store.finished_keys() if key not in needed and (path := store.weights(key))]
     for path in (store.root / "work").iterdir():
         claim = read_claim(store.claim(path.name.split(".")[0]))
@@ -93,9 +97,13 @@ def collect_garbage(store: Store, dry_run: bool) -> list[tuple[Path, int]]:
     return found
 
 
-def _unfinished_trains(store: Store, study: dict[str, Any]) -> list[Any]:
-    steps = [from_json(content) for key, content in study["steps"].items() if not store.finished(key)]
-    return [step for step in steps if getattr(step, "start", None)]
+def _needed(store: Store, study: dict[str, Any]) -> set[str]:
+    """Keys of the steps whose weights an unfinished step of a study needs."""
+    found: set[str] = set()
+    for key, content in reversed(study["steps"].items()):  # children come first here
+        if not store.finished(key) or (key in found and store.weights(key) is None):
+            found.update(from_json(content).reads(key in found))
+    return found
 
 
 def _verify_step(store: Store, key: str) -> list[Problem]:
@@ -128,7 +136,7 @@ def _verify_step(store: Store, key: str) -> list[Problem]:
         lacks = [name for name in FILES_OF[step.kind] if not (store.folder(key) / name).is_file()]
         problems += [Problem(str(store.folder(key) / name), "is missing") for name in lacks]
         rows = store.folder(key) / "observations.jsonl"
-        if step.kind == Train.kind and rows.is_file() and not rows.stat().st_size:
+        if "predictions.parquet" in FILES_OF[step.kind] and rows.is_file() and not rows.stat().st_size:
             problems.append(Problem(str(rows), "is empty"))
         if key_of(step) != key:
             problems.append(

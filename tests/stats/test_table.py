@@ -29,6 +29,7 @@ def test_a_csv_with_five_columns_gets_the_others(tmp_path):
     assert first == {
         "strategy": "direct", "source": "", "target": "rte", "seed": 1, "value": 60.0, "encoder": "", "role": "target",
         "size": 0, "source_size": 0, "metric": "", "status": "ok", "primary": True, "key": "", "split": "",
+        "condition": "", "rows": 0,
     }  # fmt: skip
 
 

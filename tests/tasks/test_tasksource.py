@@ -11,9 +11,9 @@ import pytest
 from tests.kit import HERE, trained
 
 from layover.errors import HubError, MissingExtra, StudyError, TaskError
+from layover.kinds.common import data_of
 from layover.metrics import fitting
 from layover.plan import compile_plan
-from layover.run import data_of
 from layover.step import Recipe, Train
 from layover.store import Store
 from layover.study import Study

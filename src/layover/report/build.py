@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from layover.report import figures, tables, words
 from layover.report.facts import ReportInputs, RunFacts
-from layover.stats.table import is_degenerate, is_failed
+from layover.stats.table import is_degenerate, is_failed, labelled
 from layover.stats.transfer import Matrix, Transfer
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _curves(runs: Sequence[RunFacts]) -> list[tuple[str, Any]]:
 def score_rows(observations: DataFrame) -> list[dict[str, Any]]:
     """Scores by encoder, target, strategy and source: mean, sample SD, and the value of each seed; primary metric."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-    for row in observations.to_dict("records"):
+    for row in labelled(observations).to_dict("records"):
         if row.get("primary", True) in (True, 1) and row.get("split") in ("validation", "", None):
             names = ("encoder", "target", "role", "metric", "strategy", "source")
             groups[tuple(_text(row.get(name)) for name in names)].append(row)

@@ -15,7 +15,7 @@ from layover.report.facts import ReportInputs, RunFacts, TaskFacts
 from layover.stats.contrast import Contrast, contrast
 from layover.stats.table import is_degenerate
 from layover.stats.transfer import Transfer, transfer
-from layover.step import Recipe, Train
+from layover.step import Choose, Joint, Member, Probe, Recipe, Train
 from layover.store import Store
 
 if TYPE_CHECKING:
@@ -77,15 +77,17 @@ def _run(plan: Plan, store: Store, decision: Decision) -> RunFacts:
     key, step = decision.key, plan.steps[decision.key]
     planned: dict[str, Any] = {"key": key, "label": decision.label, "kind": decision.kind}
     planned["lineage"] = _lineage(plan, key)
-    if isinstance(step, Train):
-        planned |= {"task": step.task.name, "seed": step.seed, "start": step.start or ""}
+    if isinstance(step, Train | Probe | Member):
+        planned |= {"task": step.task.name, "seed": step.seed, "start": getattr(step, "start", None) or ""}
     if not store.finished(key):
         error = decision.reason if decision.action in ("failed", "blocked") else ""
         return RunFacts(**planned, status="missing" if decision.action == "run" else decision.action, error=error)
     facts = store.read(key, "provenance.json")
-    if not isinstance(step, Train):
+    if isinstance(step, Choose):
         chosen = store.read(key, "choice.json")["chosen"]
         return RunFacts(**planned, status="ok", chosen=chosen, seconds=facts["seconds"])
+    if not isinstance(step, Train | Probe | Member):
+        return RunFacts(**planned, status="ok", seconds=facts["seconds"])
     rows = store.read(key, "observations.jsonl")
     used = facts.get("questions", facts["examples"])  # older stores hold tasks whose questions are one example each
     return RunFacts(
@@ -108,12 +110,14 @@ def _run(plan: Plan, store: Store, decision: Decision) -> RunFacts:
 def _lineage(plan: Plan, key: str) -> list[str]:
     """From the plain encoder to this step: its name, then each task trained on."""
     step = plan.steps[key]
-    if not isinstance(step, Train):
+    if isinstance(step, Choose):
         return [plan.labels[key]]
-    if step.start:
-        return [*_lineage(plan, step.start), step.task.name]
-    name = next(name for name, encoder in plan.encoders.items() if encoder.identity == step.encoder)
-    return [name, step.task.name]
+    own = {"joint": " + ".join(task.name for task in step.tasks), "merge": "merged", "measure": "measured"}
+    name = step.task.name if isinstance(step, Train | Probe | Member) else own[step.kind]
+    before = [k for k in step.parents if not isinstance(plan.steps[k], Choose)]
+    if before and not isinstance(step, Joint):
+        return [*_lineage(plan, before[0]), name]
+    return [next(name for name, encoder in plan.encoders.items() if encoder.identity == step.encoder), name]
 
 
 def _task(plan: Plan, runs: list[RunFacts], name: str) -> TaskFacts:

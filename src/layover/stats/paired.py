@@ -19,7 +19,7 @@ from layover.metrics import METRICS, Array, Metric
 from layover.predictions import Predictions
 from layover.stats.align import Aligned, align
 from layover.stats.resample import RESAMPLES, Basis, Effect, SeedNoise, differences, effect, mean_draws
-from layover.stats.table import is_degenerate
+from layover.stats.table import is_degenerate, labelled
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -155,19 +155,20 @@ class Comparison:
 def select(frame: DataFrame, metric: str | None = None, without_degenerate: bool = False) -> DataFrame:
     """The rows that conclusions are drawn from: one metric, the validation split, each arm at its full sizes.
 
-    Scores of source tasks themselves are no targets and go. Raises ObservationsError for an unknown metric.
+    Scores of source tasks themselves are no targets and go, and so do measures of forgetting. Raises ObservationsError
+    for an unknown metric.
     """
     names = set(frame["metric"])
     if metric is not None and metric not in names:
         hint = did_you_mean(metric, names - {""})
         raise ObservationsError(Problem("metric", f"no row has metric {metric!r}", hint))
     keep = frame["primary"] if metric is None else frame["metric"] == metric
-    keep &= frame["role"] != "source"
+    keep &= frame["role"].isin(["target", "probing"])
     if "validation" in set(frame["split"]):
         keep &= frame["split"].isin(["validation", ""])
     if without_degenerate:
         keep &= ~frame["status"].map(is_degenerate).astype(bool)
-    frame = frame.loc[keep]
+    frame = labelled(frame.loc[keep])
     for size in ("size", "source_size"):
         full = frame.groupby(["encoder", "strategy", "source", "target"])[size].transform("max")
         frame = frame.loc[(frame[size] == full) | frame["value"].isna()]

@@ -17,14 +17,17 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 REQUIRED = ("strategy", "source", "target", "seed", "value")
-ROLES = ("target", "probing", "source")
+ROLES = ("target", "probing", "source", "forgetting")
 DEGENERATE = "degenerate"
 FAILED = "failed"
 DEFAULTS: dict[str, Any] = {
     "encoder": "", "role": "target", "size": 0, "source_size": 0, "metric": "", "status": "ok", "primary": True,
-    "key": "", "split": "",
+    "key": "", "split": "", "condition": "", "rows": 0,
 }  # fmt: skip
-IDENTITY = ("encoder", "strategy", "source", "target", "role", "seed", "size", "source_size", "metric", "split")
+IDENTITY = (
+    "encoder", "strategy", "source", "condition", "target", "rows", "role", "seed", "size", "source_size", "metric",
+    "split",
+)  # fmt: skip
 SHOWN = 50  # problems of one kind that are spelled out; a column of words would give thousands
 
 
@@ -86,7 +89,19 @@ def check(
     raise_all(ObservationsError, problems)
     frame = pd.DataFrame(clean)
     _check_metrics(frame, "primary" in columns, place)
-    return frame.astype({"value": float, "seed": int, "size": int, "source_size": int, "primary": bool})
+    return frame.astype({"value": float, "seed": int, "size": int, "source_size": int, "rows": int, "primary": bool})
+
+
+def labelled(frame: DataFrame) -> DataFrame:
+    """The table with a strategy's conditions as columns of their own, and a target's sizes as targets of their own.
+
+    Conditions join the source ("mnli · 1250 rows"), the rows asked for join the target ("rte @ 500").
+    """
+    if not (any(frame["condition"]) or any(frame["rows"])):
+        return frame
+    sources = [" · ".join(filter(None, pair)) for pair in zip(frame["source"], frame["condition"], strict=True)]
+    targets = [f"{name} @ {n}" if n else name for name, n in zip(frame["target"], frame["rows"], strict=True)]
+    return frame.assign(source=sources, target=targets)
 
 
 def is_degenerate(status: str) -> bool:
@@ -161,6 +176,7 @@ PARSERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "seed": (_integer, "a whole number is expected"),
     "size": (_size, "a whole number is expected"),
     "source_size": (_size, "a whole number is expected"),
+    "rows": (_size, "a whole number is expected"),
     "value": (_number, "a number of points (0-100) is expected"),
     "primary": (_boolean, "true or false is expected"),
     "status": (_status, "choices: ok, missing, failed: <error>, degenerate: <reason>"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from layover.step import Train
-from layover.strategies.strategy import Cell
+from layover.strategies.strategy import Cell, Column
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,13 @@ class Direct:
 
     kind: ClassVar[str] = "direct"
 
-    def columns(self) -> tuple[str, ...]:
-        """No source."""
-        return ("",)
+    def columns(self, depth: int | None) -> tuple[Column, ...]:
+        """One, without a source."""
+        return (Column(),)
+
+    def uses(self) -> tuple[str, ...]:
+        """No task but the target."""
+        return ()
 
     def reach(self, cell: Cell) -> Train:
         """Train on the target."""

@@ -1,31 +1,67 @@
-"""STILTs: fine-tune on an intermediate task first, then on the target (Phang et al. 2018)."""
+"""STILTs: fine-tune on one intermediate task, or on several in turn, then on the target (Phang et al. 2018)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from layover.step import Train
-from layover.strategies.strategy import Cell
+from layover.errors import Problem, StudyError
+from layover.step import Step, Train
+from layover.strategies.strategy import Cell, Column
+
+ARROW = " → "
 
 
 @dataclass(frozen=True)
 class Stilts:
-    """Train on a source, then continue its encoder on the target with a new head and a fresh optimizer.
+    """Train on a source, then continue its encoder on the target with a fresh optimizer.
 
     Seed s of the target starts from seed s of the source, so that a restart varies both stages, as in
-    Pruksachatkun et al. 2020, section 3.
+    Pruksachatkun et al. 2020, section 3. `sources` are columns of one intermediate task each; `chains` are columns of
+    several in turn. `sizes` are numbers of training questions of the (last) intermediate task, drawn by the seed, a
+    smaller subset within a larger one; 0 stands for all. `head` "carried" goes on with the source's head, where the
+    labels are the target's. Which checkpoint a stage hands on is its recipe's `checkpoint`.
     """
 
     kind: ClassVar[str] = "stilts"
 
-    sources: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+    chains: tuple[tuple[str, ...], ...] = ()
+    sizes: tuple[int, ...] = ()
+    head: str = "new"
 
-    def columns(self) -> tuple[str, ...]:
-        """One column per source."""
-        return self.sources
+    def __post_init__(self) -> None:
+        problems = []
+        if not self.sources and not self.chains:
+            problems.append(Problem("sources", "is missing", 'name intermediate tasks: sources = ["mnli"]'))
+        problems += [
+            Problem("chains", f"{list(c)} is no chain", "a chain has two tasks at least")
+            for c in self.chains
+            if len(c) < 2
+        ]
+        problems += [
+            Problem("sizes", f"{n} is no number of questions", "0 stands for all") for n in self.sizes if n < 0
+        ]
+        if self.head not in ("new", "carried"):
+            problems.append(Problem("head", f"{self.head!r} is not a way to begin", "choices: new, carried"))
+        if problems:
+            raise StudyError(*problems)
+
+    def columns(self, depth: int | None) -> tuple[Column, ...]:
+        """One column per source or chain, and per size where sizes are given."""
+        ways = [*((source,) for source in self.sources), *self.chains]
+        sized = [(way, size) for way in ways for size in (self.sizes or (0,))]
+        return tuple(Column(ARROW.join(way), f"{size} rows" if size else "", (way, size)) for way, size in sized)
+
+    def uses(self) -> tuple[str, ...]:
+        """Every intermediate task."""
+        return tuple(dict.fromkeys([*self.sources, *(task for chain in self.chains for task in chain)]))
 
     def reach(self, cell: Cell) -> Train:
-        """Train on the source, then on the target from there."""
-        start = cell.train(cell.source, "source")
-        return cell.train(cell.target, cell.role, start=start)
+        """Train on each source in turn, then on the target from there."""
+        way, size = cell.column.setting
+        start: Step | None = None
+        for number, task in enumerate(way):
+            limit = size if size and number == len(way) - 1 else None
+            start = cell.train(task, "source", start, limit=limit, what=f"{limit} rows" if limit else "")
+        return cell.train(cell.target, cell.role, start, carried=self.head == "carried")

@@ -3,33 +3,103 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from layover.step import Train
+from layover.recipe import Recipe
+from layover.step import Step, Surgery, TaskRef, Train, key_of
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a strategy's matrix: its source, "" without one, and its condition, "" where there is one only.
+
+    A condition is for people and for the table of observations, such as "keep 3"; `setting` is what it means to the
+    strategy that made it.
+    """
+
+    source: str = ""
+    condition: str = ""
+    setting: Any = None
+
+
+class Maker(Protocol):
+    """What makes steps for a cell: the study's recipes, sweeps, limits and data are behind it."""
+
+    def ref(self, task: str, role: str, seed: int, limit: int | None = None) -> TaskRef:
+        """What a step takes from a task in its role; `limit` is a number of training questions, drawn by `seed`."""
+        ...
+
+    def recipe(self, task: str, role: str) -> tuple[Recipe, str | None]:
+        """The recipe of a task in its role, and the key of the `Choose` step that completes it, if it is swept."""
+        ...
+
+    def add(self, step: Step, label: str, task: str, role: str) -> Step:
+        """Take a step into the plan; `task` and `role` are those that its scores count for ("" for none)."""
+        ...
+
+    def label(self, key: str) -> str:
+        """The label of a step of the plan."""
+        ...
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a study: what a strategy may look at, and the one thing it may do, `train`.
+    """One cell of a study: what a strategy may look at, and what it may do: `train`, and `add` any other step.
 
-    `source` is "" for a strategy without sources. The study's recipes, sweeps and limits are behind `train`.
+    `encoder` is the encoder's identity, `name` its name in the study, and `depth` its number of layers, None where that
+    is not known before it is loaded. `limit` is the number of training questions of the target that the cell asks for.
     """
 
+    name: str
     encoder: str
-    source: str
+    depth: int | None
+    column: Column
     target: str
     role: str
     seed: int
-    make: Callable[[str, str, int, Train | None], Train]
+    limit: int | None
+    make: Maker
 
-    def train(self, task: str, role: str, start: Train | None = None) -> Train:
+    @property
+    def source(self) -> str:
+        """The source, "" for a strategy without."""
+        return self.column.source
+
+    def ref(self, task: str, role: str, limit: int | None = None) -> TaskRef:
+        """What a step of this cell takes from a task; without a `limit`, the study's own."""
+        own = self.limit if limit is None and (task, role) == (self.target, self.role) else limit
+        return self.make.ref(task, role, self.seed, own)
+
+    def train(
+        self, task: str, role: str, start: Step | None = None, *, limit: int | None = None, what: str = "",
+        surgery: Surgery | None = None, carried: bool = False, recipe: Mapping[str, Any] | None = None,
+    ) -> Train:  # fmt: skip
         """A step that trains on `task` in its role ("source", "target", "probing"), from `start` or the plain encoder.
 
-        Optimizer and stopping state never cross a step: every step begins with a fresh one.
+        Optimizer and stopping state never cross a step: every step begins with a fresh one. `what` is said in the
+        label; `carried`: the head of `start` goes on being trained; `recipe`: fields that this step has otherwise.
         """
-        return self.make(task, role, self.seed, start)
+        own, chosen = self.make.recipe(task, role)
+        step = Train(
+            self.encoder,
+            self.ref(task, role, limit),
+            dataclasses.replace(own, **(recipe or {})),
+            self.seed,
+            key_of(start) if start else None,
+            chosen,
+            surgery,
+            "carried" if carried else "new",
+        )
+        return self.add(step, task, role, what, start)  # type: ignore[return-value]
+
+    def add(self, step: Step, task: str, role: str, what: str = "", start: Step | None = None) -> Step:
+        """Take a step into the plan, labelled by the way to it, its task, and `what` is special about it."""
+        way = f"{self.make.label(key_of(start)).rsplit(' · ', 1)[0]} → " if start else f"{self.name} · "
+        seed = f"s{step.seed}" if hasattr(step, "seed") else ""  # type: ignore[union-attr]
+        rest = " · ".join(part for part in (" ".join(filter(None, (task, what))), seed) if part)
+        return self.make.add(step, f"{way}{rest}", task, role)
 
 
 @runtime_checkable
@@ -38,11 +108,18 @@ class Strategy(Protocol):
 
     kind: ClassVar[str]
 
-    def columns(self) -> tuple[str, ...]:
-        """The sources of its cells, one column of the matrix each; ("",) for a strategy without sources."""
+    def columns(self, depth: int | None) -> tuple[Column, ...]:
+        """The columns of its matrix, for an encoder of `depth` layers (None: not known before it is loaded).
+
+        Raises StudyError where a setting does not fit the encoder.
+        """
         ...
 
-    def reach(self, cell: Cell) -> Train:
+    def uses(self) -> tuple[str, ...]:
+        """The tasks that it names besides targets, in the order of its settings."""
+        ...
+
+    def reach(self, cell: Cell) -> Step:
         """The step whose score is the cell's observation; the steps before it are its ancestors."""
         ...
 

@@ -30,26 +30,32 @@ class Portion:
 
 
 def portions(
-    numbers: Mapping[str, NDArray[np.int64]], n_classes: int, limit_train: int | None, limit_validation: int | None
+    numbers: Mapping[str, NDArray[np.int64]],
+    n_classes: int,
+    limit_train: int | None,
+    limit_validation: int | None,
+    drawn: int | None = None,
 ) -> tuple[Portion, Portion]:
-    """Train and validation, each limited, of the examples in each file.
+    """Train and validation, each limited, of the examples in each file; `drawn` is a seed for the limit of train.
 
     A user's task without a validation file gives a part of train for it.
     """
-    train = numbers["train"]
+    train, salt = numbers["train"], "limit" if drawn is None else f"limit/{drawn}"
     if "validation" in numbers:
         validation = numbers["validation"]
         return (
-            _portion("train", train, np.ones(len(train), bool), limit_train),
+            _portion("train", train, np.ones(len(train), bool), limit_train, salt),
             _portion("validation", validation, np.ones(len(validation), bool), limit_validation),
         )
     held = held_out(train[:, 0], OWN_VALIDATION, n_classes, "own validation")
-    return _portion("train", train, ~held, limit_train), _portion("train", train, held, limit_validation)
+    return _portion("train", train, ~held, limit_train, salt), _portion("train", train, held, limit_validation)
 
 
-def _portion(file: str, numbers: NDArray[np.int64], kept: NDArray[np.bool_], n: int | None) -> Portion:
+def _portion(
+    file: str, numbers: NDArray[np.int64], kept: NDArray[np.bool_], n: int | None, salt: str = "limit"
+) -> Portion:
     own, some = numbers[kept], kept.copy()
-    some[kept] = limited(own, n)
+    some[kept] = limited(own, n, salt)
     return Portion(file, some, 1 + int(runs(own)[-1]))
 
 

@@ -69,13 +69,14 @@ def located(
     limit_validation: int | None,
     selection: Literal["holdout", "validation"] | None,
     holdout: float,
+    drawn: int | None = None,
 ) -> Located:
     """Check every row of a task's data, unless this store has seen them, and divide them as `tasks.load.load` does.
 
     A step without a `selection` set trains on all rows. Raises TaskError with what is wrong with the rows.
     """
     found = _surveyed_once(store, task, source)
-    train, validation = portions(found.examples, len(found.task.labels), limit_train, limit_validation)
+    train, validation = portions(found.examples, len(found.task.labels), limit_train, limit_validation, drawn)
     rows = found.examples[train.file][train.kept, 0]
     held = held_out(rows, holdout, len(found.task.labels)) if selection == "holdout" else None
     return Located(store, source, found, train, validation, held, selection is not None)

@@ -82,8 +82,11 @@ def training(
     places: Places,
     resume: Path,
     report: Callable[[dict[str, Any]], None],
+    carried: bool = False,
 ) -> Generator[Job, Run, Result]:
     """Fine-tune the encoder at `location`, with the weights in `start` if given, and predict the validation set.
+
+    `carried`: the head in `start` goes on being trained, instead of a new one.
 
     Asks whoever drives it, by itself or with others, to fit its job. A run that was killed goes on from the checkpoint
     in `resume`, and ends with the same numbers on a CPU.
@@ -91,7 +94,7 @@ def training(
     device = pick_device(places.device)
     prepare_process(places.threads, device)
     keep_freed()
-    loaded = model.load(location, start, data.task, recipe, seed)
+    loaded = model.load(location, start, data.task, recipe, seed, carried)
 
     task = data.task
     found = splits(data, loaded.tokenizer, loaded.max_length)

@@ -1,0 +1,170 @@
+"""Compiler: collects the steps that strategies ask for; a step asked for twice is one step."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from layover import encoders
+from layover.encoders import Encoder
+from layover.errors import Problem, StudyError, UserError
+from layover.step import Choose, Recipe, Step, TaskRef, Train, key_of
+from layover.strategies import Cell, Column, Strategy
+from layover.study import Study
+from layover.tasks import Task
+from layover.tasks.load import Source
+
+
+@dataclass(frozen=True)
+class Score:
+    """One cell of the study and the key of the step whose scores are its observations.
+
+    `condition` says which of a strategy's conditions it is, "" where there is one only; `rows` is the number of the
+    target's training questions that the study asks for, 0 for all.
+    """
+
+    encoder: str
+    strategy: str
+    source: str
+    target: str
+    role: str
+    seed: int
+    key: str
+    condition: str = ""
+    rows: int = 0
+
+
+@dataclass
+class Compiler:
+    """Steps with their labels, as strategies ask for them; `requested` trainings there would be if none were shared."""
+
+    study: Study
+    tasks: Mapping[str, Task]
+    sources: Mapping[str, Source]
+    declared: Mapping[str, Mapping[str, Any]]
+    steps: dict[str, Step] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+    requested: int = 0
+    swept: dict[tuple[str, str, str], tuple[Recipe, str]] = field(default_factory=dict)
+
+    def scores(self, found: Mapping[str, Encoder]) -> Iterator[Score]:
+        """Every cell of the study, with its steps taken in."""
+        strategies = self.study.strategy_objects()
+        for name, strategy_name in itertools.product(self.study.encoders, strategies):
+            yield from self._cells(found[name], strategy_name, strategies[strategy_name])
+
+    def _cells(self, encoder: Encoder, strategy_name: str, strategy: Strategy) -> Iterator[Score]:
+        study, sources_seen = self.study, {}
+        roles = [(t, "target") for t in study.tasks.target] + [(t, "probing") for t in study.tasks.probing]
+        depth = encoders.depth(encoder)
+        cells = itertools.product(self._columns(strategy_name, strategy, depth), roles, study.rows(), study.seeds)
+        for column, (target, role), rows, seed in cells:
+            maker = _Maker(self, encoder, strategy_name)
+            cell = Cell(encoder.name, encoder.identity, depth, column, target, role, seed, rows or None, maker)
+            key = key_of(strategy.reach(cell))
+            where = encoder.name, strategy_name
+            yield Score(*where, column.source, target, role, seed, key, column.condition, rows)
+            sources_seen |= {
+                made: (task, seed, column.condition) for made, (task, role) in maker.made.items() if role == "source"
+            }
+        for key, (task, seed, condition) in sources_seen.items():
+            yield Score(encoder.name, strategy_name, "", task, "source", seed, key, condition)
+
+    def _columns(self, name: str, strategy: Strategy, depth: int | None) -> tuple[Column, ...]:
+        try:
+            return strategy.columns(depth)
+        except UserError as error:
+            found = (dataclasses.replace(p, place=f"strategies.{name}.{p.place}".rstrip(".")) for p in error.problems)
+            raise type(error)(*found) from None
+
+    def ref(self, name: str, role: str, seed: int, asked: int | None = None) -> TaskRef:
+        """What a step takes from a task in its role; `asked` training questions are drawn by the seed."""
+        study, task = self.study, self.tasks[name]
+        limit = study.limit_for(name, role)
+        return TaskRef(
+            name=task.name,
+            version=task.version,
+            data=self.sources[name].digest,
+            select_by=task.primary,
+            limit_train=asked or limit["train"],
+            limit_validation=limit["validation"],
+            selection=study.selection,
+            holdout=study.holdout,
+            declaration=self.declared.get(name),
+            drawn=seed if asked else None,
+        )
+
+    def recipe(self, encoder: Encoder, task: str, role: str, strategy: str) -> tuple[Recipe, str | None]:
+        """A recipe, and the key of the step that chooses its swept fields where there is a sweep."""
+        if not (self.study.sweep and self.study.sweep.grid()):
+            return self.study.recipe_for(task, role, strategy), None
+        place = (encoder.name, task, role)
+        if place not in self.swept:
+            self.swept[place] = self._sweep(encoder, task, role, self.study.recipe_for(task, role))
+        first, choice = self.swept[place]
+        fields = {name: getattr(first, name) for name in self.study.sweep.grid()}
+        return dataclasses.replace(self.study.recipe_for(task, role, strategy), **fields), choice
+
+    def _sweep(self, encoder: Encoder, task: str, role: str, recipe: Recipe) -> tuple[Recipe, str]:
+        """The recipe with its swept fields at their first value, and the key of the step that chooses among all."""
+        sweep = self.study.sweep
+        assert sweep is not None
+        grid = sweep.grid()
+        if not recipe.selects:
+            message = f"chooses by selection score, and the recipe of {task!r} never looks at a selection set"
+            raise StudyError(Problem("sweep", message, "set checkpoint = 'best', or a patience above 0"))
+        cells = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+        tried, ref = [], self.ref(task, role, sweep.seed)
+        for cell in cells:
+            step = Train(encoder.identity, ref, dataclasses.replace(recipe, **cell), sweep.seed)
+            text = " ".join(f"{name}={value}" for name, value in cell.items())
+            tried.append(self.add(step, f"{encoder.name} · {task} · sweep {text}", task, role))
+        self.requested += len(cells)
+        choose = Choose(tuple(tried), tuple(grid))
+        key = self.add(choose, f"{encoder.name} · {task} · best of the sweep", task, role)
+        return dataclasses.replace(recipe, **cells[0]), key
+
+    def add(self, step: Step, label: str, task: str, role: str) -> str:
+        """Take a step in under a label that no other step has: the role is named where a task's roles differ."""
+        key = key_of(step)
+        if key not in self.steps:
+            self.steps[key] = step
+            if label in self.taken:
+                begin, dot, end = label.rpartition(" · ")
+                label = f"{begin} as {role}{dot}{end}"
+            number, plain = 2, label
+            while label in self.taken:
+                label, number = f"{plain} ({number})", number + 1
+            self.labels[key] = label
+            self.taken.add(label)
+        return key
+
+
+@dataclass
+class _Maker:
+    """What makes the steps of one cell; `made` says, by key, for which task in which role."""
+
+    compiler: Compiler
+    encoder: Encoder
+    strategy: str
+    made: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def ref(self, task: str, role: str, seed: int, limit: int | None = None) -> TaskRef:
+        return self.compiler.ref(task, role, seed, limit)
+
+    def recipe(self, task: str, role: str) -> tuple[Recipe, str | None]:
+        return self.compiler.recipe(self.encoder, task, role, self.strategy)
+
+    def add(self, step: Step, label: str, task: str, role: str) -> Step:
+        key = self.compiler.add(step, label, task, role)
+        self.compiler.requested += 1
+        if task:
+            self.made[key] = task, role
+        return step
+
+    def label(self, key: str) -> str:
+        return self.compiler.labels[key]

@@ -1,0 +1,15 @@
+"""Kinds: what is done for each kind of step, one module each.
+
+A function takes (step, store, places, attempt, keep, report): the folder `attempt` gets the step's files, its weights
+too if `keep`, and `report` is told where it stands. One that trains is a generator, and asks whoever drives it to fit
+its job.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from layover.kinds.choose import choose
+from layover.kinds.train import train
+from layover.step import Choose, Train
+
+WORK: dict[type, Callable[..., Any]] = {Train: train, Choose: choose}

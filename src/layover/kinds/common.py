@@ -1,0 +1,108 @@
+"""Common: what several kinds of steps need: their task, data, recipe and start, and the files that any step leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from layover.errors import Problem, StepError, TaskError
+from layover.files import write_json, write_text
+from layover.metrics import get_metric
+from layover.places import Places
+from layover.provenance import provenance_now
+from layover.recipe import Recipe
+from layover.step import Joint, Probe, TaskRef, Train
+from layover.store import Store
+from layover.tasks import TASKS, Task
+from layover.tasks.load import locate
+from layover.tasks.own import from_declaration
+from layover.train.cache import Located, located
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def task_of(ref: TaskRef) -> Task:
+    """The task that a step names; raises TaskError where this installation has another version of it."""
+    if ref.declaration is not None:
+        return from_declaration(ref.name, {**ref.declaration, "metrics": [ref.select_by]})
+    task = TASKS.get(ref.name, error=TaskError)
+    if task.version != ref.version:
+        message = f"the step was planned with version {ref.version}, this installation has version {task.version}"
+        raise TaskError(Problem(ref.name, message, "install the same layover on both machines"))
+    return task
+
+
+def data_of(ref: TaskRef, store: Store, places: Places, selects: bool = True) -> Located:
+    """A step's data, every row of it checked; raises TaskError where the data found is not the data planned.
+
+    A recipe that never looks at a selection set (`selects` false) trains on all rows.
+    """
+    task = task_of(ref)
+    source = locate(task, places.data, places.files.get(ref.name))
+    if source.digest != ref.data:
+        message = f"the data found here ({source.digest[:19]}) is not the data planned ({ref.data[:19]})"
+        raise TaskError(Problem(ref.name, message, "name the right directory with --data"))
+    return located(
+        store,
+        task,
+        source,
+        limit_train=ref.limit_train,
+        limit_validation=ref.limit_validation,
+        selection=ref.selection if selects else None,
+        holdout=ref.holdout,
+        drawn=ref.drawn,
+    )
+
+
+def recipe_of(step: Train | Joint | Probe, store: Store) -> Recipe:
+    """The recipe that a step trains with: its own, with the swept fields as its sweep chose them."""
+    if step.recipe_from is None:
+        return step.recipe
+    chosen = store.read(step.recipe_from, "choice.json")["chosen"]
+    return Recipe(**{**step.recipe.__dict__, **chosen})
+
+
+def location_of(encoder: str, places: Places) -> str:
+    """The directory or Hub id of an encoder; raises StepError where no place is known for it."""
+    location = places.encoders.get(encoder)
+    if location is None:
+        raise StepError(f"no place is known for encoder {encoder}")
+    return location
+
+
+def weights_of(key: str | None, store: Store) -> Path | None:
+    """The weights that a step starts from, None for the plain encoder; raises StepError where they are gone."""
+    if key is None:
+        return None
+    found = store.weights(key)
+    if found is None:
+        raise StepError(f"the weights of step {key}, from which this one starts, are not in the store")
+    return found
+
+
+def write_facts(attempt: Path, facts: Mapping[str, Any], curve: list[dict[str, Any]] | None = None) -> None:
+    """Write `provenance.json` and, for people, `log.txt`, with a line for each point of the curve."""
+    write_json(attempt / "provenance.json", {**provenance_now(), **facts}, durable=False)
+    lines = [f"{name}: {value}" for name, value in facts.items() if name != "recipe"]
+    lines += [", ".join(f"{name} {value}" for name, value in point.items()) for point in curve or []]
+    write_text(attempt / "log.txt", "".join(f"{line}\n" for line in lines), durable=False)
+
+
+def scores_of(task: Task, select_by: str, result: Any) -> list[dict[str, Any]]:
+    """The rows of a step's observations: every metric of its task on validation, and its selection score."""
+    status = f"degenerate: {result.collapsed}" if result.collapsed else "ok"
+    rows = [
+        {
+            "split": "validation",
+            "metric": name,
+            "value": get_metric(name).score(result.decoded.predictions),
+            "primary": name == task.primary,
+            "status": status,
+        }
+        for name in task.metrics
+    ]
+    if result.state.best_score is not None:
+        score = {"split": "selection", "metric": select_by, "value": result.state.best_score}
+        rows.append({**score, "primary": False, "status": status})
+    return rows

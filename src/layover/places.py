@@ -1,0 +1,33 @@
+"""Places: where a step finds things and what it may use. Never part of any key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a step finds things and what it may use.
+
+    `data`: directories of task data. `files`: a user's own files by task and split. `encoders`: the directory or Hub
+    id of each encoder identity. `micro_tokens`: padded tokens per forward pass at most, 0 = what suits the device;
+    gradients accumulate over the effective batch. `checkpoint_seconds`: the work that a killed step loses at most.
+    `threads`: of a CPU process, 0 = torch's choice (OMP_NUM_THREADS, or all cores). `gradient_checkpointing`: compute
+    what lies inside the encoder's layers twice instead of keeping it. On a GPU, `graphs` are "on" where steps that look
+    alike are captured as CUDA graphs, "compiled" where the encoder is compiled for them, and `sharing` processes share
+    its memory.
+    """
+
+    data: tuple[Path, ...] = ()
+    files: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
+    encoders: Mapping[str, str] = field(default_factory=dict)
+    device: str = "auto"
+    threads: int = 0
+    micro_tokens: int = 0
+    checkpoint_seconds: float = 60.0
+    gradient_checkpointing: bool = False
+    graphs: Literal["off", "on", "compiled"] = "off"
+    sharing: int = 1

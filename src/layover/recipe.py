@@ -1,0 +1,95 @@
+"""Recipe: how one training step optimises, and what keeps it from forgetting.
+
+A field added later is neutral: while it holds its default, the keys of steps are those of every layover before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+SMALL_TASK = 1500  # Pruksachatkun et al. 2020, section 3: more training examples than this get 10 epochs, else 40
+EPOCHS_LARGE, EPOCHS_SMALL = 10, 40
+
+
+def setting(default: Any, **bounds: float) -> Any:
+    """A recipe field with its default and its bounds (`gt`, `ge`, `lt`, `le`), checked where studies are read."""
+    return field(default=default, metadata={"bounds": bounds})
+
+
+def added(default: Any, **bounds: float) -> Any:
+    """A setting that recipes did not have at first: at its default, keys stay as they were."""
+    return field(default=default, metadata={"bounds": bounds, "neutral": default})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one training step optimises.
+
+    The defaults follow Pruksachatkun et al. 2020 where the paper and its code agree: Adam with 10 % warm-up and
+    linear decay to zero, at most 10 epochs above 1,500 training examples, else 40, early stopping on the selection set.
+
+    `epochs`: fixed number of epochs instead of that rule. `dropout`: None leaves the encoder's own; a number sets it
+    in encoder and head, or, with `dropout_at = "output"`, only between the two (what the paper's code did).
+    `pooling`: the vector that the head reads, the first token's or the mean over tokens. `evaluate_every`: optimizer
+    steps between evaluations on the selection set, None = once per epoch. `patience`: evaluations without
+    improvement before stopping, 0 = never. `checkpoint`: which weights the step ends with.
+
+    What keeps a run near the weights that it starts from, each neutral as it stands (`layover.train.remedies`):
+    `l2sp`: strength of the pull towards them, `l2sp_head` of that of the head towards zero (Li et al. 2018). `ewc`:
+    strength of the pull weighted by the Fisher information (Kirkpatrick et al. 2017) of `ewc_of`, what the step before
+    was trained on, estimated from `ewc_examples`. `optimizer` "recadam": the objective moves from staying to learning
+    (Chen et al. 2020), at rate `recadam_k` around step `recadam_t0`, with strength `recadam_pull`. `mixout`: the share
+    of weights that a pass takes from the start (Lee et al. 2020). `layer_decay`: every layer learns at this share of
+    the rate of the layer above. `freeze`: what is not trained, such as "embeddings, 0-3" or "encoder". `lora`: rank of
+    the low-rank updates that are trained instead of the encoder's matrices (Hu et al. 2022), 0 = none, scaled by
+    `lora_alpha` / rank, with dropout `lora_dropout`. `reset_rate`: the rate of layers that were drawn anew, as a
+    multiple (Tamkin et al. 2020, Figure 6).
+    """
+
+    learning_rate: float = setting(2e-5, gt=0, lt=1)
+    batch_size: int = setting(32, ge=1)
+    epochs: int | None = setting(None, ge=1)
+    max_length: int = setting(256, ge=8)
+    dropout: float | None = setting(None, ge=0, lt=1)
+    dropout_at: Literal["encoder", "output"] = "encoder"
+    pooling: Literal["first", "mean"] = "first"
+    warmup: float = setting(0.1, ge=0, lt=1)
+    schedule: Literal["linear", "constant"] = "linear"
+    weight_decay: float = setting(0.01, ge=0)
+    adam_epsilon: float = setting(1e-6, gt=0)
+    max_grad_norm: float = setting(1.0, gt=0)
+    evaluate_every: int | None = setting(None, ge=1)
+    patience: int = setting(5, ge=0)
+    checkpoint: Literal["best", "last"] = "best"
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    l2sp: float = added(0.0, ge=0)
+    l2sp_head: float = added(0.0, ge=0)
+    ewc: float = added(0.0, ge=0)
+    ewc_of: Literal["previous", "mlm"] = added("previous")
+    ewc_examples: int = added(256, ge=1)
+    optimizer: Literal["adamw", "recadam"] = added("adamw")
+    recadam_k: float = added(0.1, gt=0)
+    recadam_t0: int = added(250, ge=0)
+    recadam_pull: float = added(5000.0, ge=0)
+    mixout: float = added(0.0, ge=0, lt=1)
+    layer_decay: float = added(1.0, gt=0, le=1)
+    freeze: str = added("")
+    lora: int = added(0, ge=0)
+    lora_alpha: float = added(16.0, gt=0)
+    lora_dropout: float = added(0.0, ge=0, lt=1)
+    reset_rate: float = added(1.0, gt=0)
+
+    def n_epochs(self, n_train: int) -> int:
+        """The number of epochs at most, for a training set of `n_train` examples."""
+        return self.epochs or (EPOCHS_LARGE if n_train > SMALL_TASK else EPOCHS_SMALL)
+
+    @property
+    def selects(self) -> bool:
+        """Whether training looks at a selection set at all."""
+        return self.checkpoint == "best" or self.patience > 0
+
+    @property
+    def plain(self) -> bool:
+        """Whether no field that recipes did not have at first is in use: such runs may be trained in lockstep."""
+        return all(getattr(self, f.name) == f.metadata["neutral"] for f in fields(self) if "neutral" in f.metadata)

@@ -107,12 +107,12 @@ def _attempt(step: Step, store: Store, places: Places, keep: bool) -> Generator[
 
 
 def cohort(step: Step, store: Store) -> Step | None:
-    """What the steps have in common that can be trained together with this one; None where it is no training.
+    """What the steps have in common that can be trained together with this one; None where none can.
 
     Restarts and cells of a sweep: the same encoder, task, data and shape of batches. Where they start from, seeds and
     the rest of their recipes may differ.
     """
-    if not isinstance(step, Train):
+    if not isinstance(step, Train) or task_of(step.task).output == "tokens":  # each hides other tokens, more or fewer
         return None
     recipe = recipe_of(step, store)
     shared = Recipe(**{name: getattr(recipe, name) for name in SHARED})

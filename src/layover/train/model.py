@@ -10,7 +10,7 @@ from torch import nn
 
 from layover.step import Recipe
 from layover.tasks.task import Task
-from layover.train import warm
+from layover.train import masked, warm
 from layover.train.heads import INNER_DROPOUT, Head
 from layover.train.network import Network, first_position
 from layover.train.noise import Noise
@@ -26,7 +26,9 @@ class Loaded:
 
 
 def load(location: str, start: Path | None, task: Task, recipe: Recipe, seed: int) -> Loaded:
-    """The encoder at `location`, with the weights in `start` if given, and a new head for `task`.
+    """The encoder at `location`, with the weights in `start` if given, and a head for `task`.
+
+    The head is new, but for tokens where the release has one.
 
     Raises EncoderError or HubError where the encoder cannot be loaded.
     """
@@ -35,7 +37,11 @@ def load(location: str, start: Path | None, task: Task, recipe: Recipe, seed: in
     dropout = warm.own_dropout(encoder.config) if recipe.dropout is None else recipe.dropout
     inner = INNER_DROPOUT if recipe.dropout is None or recipe.dropout_at == "output" else recipe.dropout
     noise = Noise()
-    head = Head(encoder.config.hidden_size, task, dropout, seed, noise, inner)
+    if task.output == "tokens":
+        masked.check_mask(tokenizer, encoder, location)
+        head = masked.head_for(location, encoder, seed)
+    else:
+        head = Head(encoder.config.hidden_size, task, dropout, seed, noise, inner)
     longest = _max_length(encoder, tokenizer)
     return Loaded(Network(encoder, head, recipe.pooling, noise), tokenizer, min(recipe.max_length, longest))
 

@@ -22,25 +22,6 @@ from layover.train.masking import Masking, hidden_once, numbers
 Encoders = Callable[[str], Path]
 TASK = Task("wiki", 1, Text("text"), ("masked_accuracy",))
 WORDS = ("the", "film", "was", "and", "a", "story", "about", "trains", "stop", "on", "way", "to", "you", "good", "fine")
-    "the",
-    "film",
-    "was",
-    "and",
-    "a",
-    "story",
-    "about",
-    "trains",
-    "that",
-    "stop",
-    "on",
-    "their",
-    "way",
-    "to",
-    "you",
-    "good",
-    "fine",
-    "great",
-]
 
 
 def encoded(encoder: Encoders, family: str = "bert", n: int = 40) -> tuple[Encoded, Masking]:

@@ -23,6 +23,8 @@ class Network(nn.Module):
     tokens alone (`ways`).
     """
 
+    head: Any  # a Head or a MaskedHead: they share a form and no class
+
     def __init__(self, encoder: nn.Module, head: Head | MaskedHead, pooling: str, noise: Noise) -> None:
         super().__init__()
         self.encoder, self.head, self.pooling, self.noise = encoder, head, pooling, noise

@@ -139,7 +139,7 @@ def gradients(job: Job, turn: Turn) -> torch.Tensor:
     total, n_targets = torch.zeros((), device=job.device), max(1, len(job.train.known(turn.examples)))
     with computing(job.network, job.recipe.precision, job.device) as now:
         for part in micro_batches(job.train, turn.examples, job.micro_tokens, job.network.packed, job.device):
-            batch = collate(job.train, part, job.padding, job.device, job.network.packed)
+            batch = collate(job.train, part, job.padding, job.device, job.network.packed, turn.step)
             loss = job.network.head.loss(now.scores(batch, job.seed, turn.step), batch)
             now.backward(loss / n_targets)
             total += loss.detach()

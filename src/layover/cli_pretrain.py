@@ -11,6 +11,8 @@ import typer
 
 from layover import console
 
+EVERY = 10.0  # seconds between lines that say where a run stands
+
 
 def pretrain(
     text: Annotated[list[Path], typer.Argument(metavar="TEXT", help="Files: .txt (a paragraph a line), .jsonl, ...")],
@@ -76,14 +78,18 @@ def pretrain(
 
 def _telling() -> Callable[[dict[str, Any]], None]:
     """What prints where a run stands, with the time that is left by the pace of this call."""
-    begun: list[tuple[float, int]] = []
+    shown: list[tuple[float, int]] = []
 
     def tell(at: dict[str, Any]) -> None:
         if "step" not in at:
             return console.say("reading the text, and making a tokenizer and blocks of it where there are none yet")
         now = time.monotonic()
-        begun.append((now, at["step"])) if not begun else None
-        took, made = now - begun[0][0], at["step"] - begun[0][1]
+        if not shown:
+            shown.append((now, at["step"]))
+        elif now - shown[-1][0] < EVERY and at["step"] < at["steps"]:
+            return None
+        shown.append((now, at["step"]))
+        took, made = now - shown[0][0], at["step"] - shown[0][1]
         left = f", about {took / made * (at['steps'] - at['step']) / 60:,.0f} min left" if made else ""
         best = "" if at["best"] is None else f", held-out loss {-at['best']:.3f} at best"
         return console.say(f"step {at['step']:,} of {at['steps']:,}{best}{left}")

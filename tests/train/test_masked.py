@@ -16,12 +16,12 @@ from tests.kit import FAMILIES, POSITIONS, places_for, task_of_kind, trained, wr
 from layover.errors import EncoderError
 from layover.metrics import get_metric
 from layover.step import Recipe
-from layover.train import checkpoint, loop, masked, model
+from layover.train import checkpoint, loop, masked, model, standard
 from layover.train.batching import collate, micro_batches
 from layover.train.collapse import collapse
 from layover.train.encode import encode
 from layover.train.masking import Masking, hidden_once
-from layover.train.work import training
+from layover.train.work import training, write_weights
 
 Encoders = Callable[[str], Path]
 CPU = torch.device("cpu")
@@ -185,6 +185,24 @@ def test_what_is_evaluated_is_the_same_text_for_every_seed(encoder: Encoders, tm
     _, data = task_of_kind(tmp_path, "text")
     golds = [trained(encoder("bert"), data, tmp_path / str(s), RECIPE, seed=s).decoded.predictions.gold for s in (1, 2)]
     assert np.array_equal(*golds)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_trained_one_is_exported_as_the_class_of_transformers(encoder: Encoders, family: str, tmp_path: Path) -> None:
+    task, data = task_of_kind(tmp_path, "text")
+    result = trained(encoder(family), data, tmp_path, RECIPE)
+    write_weights(tmp_path / "weights", task, result)
+    exported = standard.standard_model(tmp_path / "weights", task, "first")
+    assert type(exported).__name__.endswith("ForMaskedLM")
+    ids = torch.randint(5, 20, (1, 9), generator=torch.Generator().manual_seed(0))
+    own = result.network.head.tied_to(exported.base_model).eval()
+    with torch.inference_mode():
+        expected = own.scores(exported.base_model(input_ids=ids).last_hidden_state)
+        torch.testing.assert_close(exported(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-4)
+    exported.save_pretrained(tmp_path / "exported")
+    again = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "exported")
+    for name, tensor in result.network.encoder.state_dict().items():
+        assert torch.equal(again.base_model.state_dict()[name], tensor), name
 
 
 def without_mask(encoder: Path, folder: Path) -> Path:

@@ -69,19 +69,22 @@ def prepared(folder: Path, texts: Texts, vocabulary: int, max_length: int) -> Co
     """
     made_of = {"texts": texts.digest(), "vocabulary": vocabulary, "max_length": max_length}
     own = folder / identity.key("corpus", made_of)[:16]
-    if not (own / "tokenizer" / "tokenizer_config.json").is_file():
-        _tokenizer(texts, vocabulary, max_length).save_pretrained(own / "tokenizer")
+    if not (own / "tokenizer").is_dir():
+        _tokenizer(texts, vocabulary, max_length).save_pretrained(own / "half")
+        (own / "half").rename(own / "tokenizer")
     tokenizer = load_tokenizer(own / "tokenizer")
     parts = {}
     for part in ("train", "held"):
         found = arrays.opened(own / part, made_of)
         if found is None:
             tokens = _blocks(_paragraphs_of(texts, part), tokenizer, max_length)
-            blocks = ({"ids": block} for block in (islice(tokens, HELD_BLOCKS) if part == "held" else tokens))
+            blocks = ({"ids": chunk} for chunk in tokens)
             arrays.publish(own / part, made_of, {}, _checked(blocks, part, max_length))
             found = arrays.opened(own / part, made_of)
         assert found is not None
-        parts[part] = _encoded(found.columns["ids"], max_length, masking.specials(tokenizer))
+        ids = found.columns["ids"]
+        shown = ids[: HELD_BLOCKS * max_length] if part == "held" else ids
+        parts[part] = _encoded(shown, max_length, masking.specials(tokenizer))
     facts = {
         "digest": made_of["texts"],
         "files": [path.name for path in texts.files],

@@ -43,6 +43,7 @@ class Job:
     `padding` is the token that pads inputs, and `micro_tokens` bounds the tokens per forward pass. `resume` is the
     folder of its checkpoint, written every `checkpoint_seconds`. `report` is told where the run stands. `graphs`
     says whether steps that look alike are captured as CUDA graphs, of a compiled encoder or not; a CPU has none.
+    `steps` are the optimizer steps in all, where the recipe's epochs do not say it.
     """
 
     network: Network
@@ -58,6 +59,7 @@ class Job:
     resume: Path
     report: Report
     graphs: Literal["off", "on", "compiled"] = "off"
+    steps: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +100,8 @@ def course(job: Job, apply: Callable[[Update], None] = Update.apply) -> Generato
     torch.manual_seed(derive(job.seed, "dropout"))
     update, losses = Update(network, recipe, job.device), Losses(job.device)
     state, best = checkpoint.restore(job.resume, network, update.optimizer)
-    n_epochs = recipe.n_epochs(len(job.train))
     per_epoch = math.ceil(len(job.train) / recipe.batch_size)
-    total, saved = n_epochs * per_epoch, time.monotonic()
+    total, saved = job.steps or recipe.n_epochs(len(job.train)) * per_epoch, time.monotonic()
 
     while state.step < total and not state.stopped:
         for examples in epoch_order(len(job.train), recipe.batch_size, job.seed, state.epoch)[state.batch :]:
@@ -118,11 +119,11 @@ def course(job: Job, apply: Callable[[Update], None] = Update.apply) -> Generato
                 break
             if due and _evaluate(job, state, per_epoch):
                 best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-            _report(job, state, total, n_epochs)
+            _report(job, state, total, math.ceil(total / per_epoch))
             if late:
                 checkpoint.save(job.resume, network, update.optimizer, best, state)
                 saved = time.monotonic()
-            if state.stopped:
+            if state.stopped or state.step == total:
                 break
         state.epoch, state.batch = state.epoch + 1, 0
 

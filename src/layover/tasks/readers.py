@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ STEMS = {  # what releases call the file of a split; the first that is there is 
     "validation": ("validation", "dev", "val", "valid", "development", "va"),
     "test": ("test", "te"),
 }
+
+PACKINGS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".xz": lzma.open}
 
 Rows = Iterator[tuple[int, Row | Problem | Omitted]]
 """(line, row), or (line, what is wrong with it)."""
@@ -82,15 +85,17 @@ def rows(path: Path, columns: Columns = (), ragged: bool = False) -> Rows:
 
 
 def lines(path: Path) -> Lines:
-    """The lines of a text file, unpacked where its name ends in .gz."""
+    """The lines of a text file, unpacked where its name ends in .gz or .xz."""
     number = 0
+    packing = PACKINGS.get(path.suffix.lower())
     try:
-        with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        with packing(path) if packing else path.open("rb") as file:
             for number, raw in enumerate(file, 1):
                 yield number, _decoded(path, number, raw)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        reason = "the gzip data ends early" if isinstance(error, EOFError) else f"not valid gzip data ({error})"
-        hint = f"copy or fetch the file again; check it with: gzip -t {path}"
+    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
+        kind = "xz" if path.suffix.lower() == ".xz" else "gzip"
+        reason = f"the {kind} data ends early" if isinstance(error, EOFError) else f"not valid {kind} data ({error})"
+        hint = f"copy or fetch the file again; check it with: {kind} -t {path}"
         yield number + 1, Problem(place(path, number + 1), f"cannot be unpacked: {reason}", hint)
     except OSError as error:
         yield number + 1, Problem(place(path, number + 1), f"cannot be read: {error.strerror or error}")

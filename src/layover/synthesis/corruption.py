@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from layover.synthesis.sentences import ALIKE, Dropped, Made, Sentence
+from layover.synthesis.sentences import NO_FAKES, Dropped, Made, Sentence
 
 KINDS = ("shuffle", "ngram", "swap")
 REDRAWS = 10  # attempts at one fake before its sentence is given up
@@ -33,7 +33,7 @@ def corrupted(sentence: Sentence, draw: Draw, fakes: int, seed: int) -> Made | D
                 break
             redrawn += 1
         else:
-            return ALIKE
+            return NO_FAKES
     return Made(sentence.prompt, sentence.ending, tuple(taken[1:]), redrawn)
 
 

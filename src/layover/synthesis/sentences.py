@@ -53,10 +53,10 @@ class Dropped(str):
     __slots__ = ()
 
 
-ALIKE = Dropped("fakes alike")  # none that differ from the true ending and each other
+NO_FAKES = Dropped("no usable fakes")  # that are texts and differ from the true ending and each other
 TOO_LONG = Dropped("too long for the generator")
 NO_BORDER = Dropped("no border between tokens")  # where prompt and ending part
-DROPPED = (ALIKE, TOO_LONG, NO_BORDER)
+DROPPED = (NO_FAKES, TOO_LONG, NO_BORDER)
 
 
 @dataclass(frozen=True)

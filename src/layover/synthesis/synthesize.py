@@ -175,7 +175,9 @@ def _made(
             folder.abandon()
             reasons = ", ".join(f"{name} {n:,}" for name, n in counts.items() if name in DROPPED)
             message = f"no question for {split.name} could be made of {len(split.drawn):,} sentences: {reasons}"
-            hint = "give a longer text, fewer --fakes, or a generator that reads longer texts"
+            hint = (
+                "give a longer text or fewer --fakes; of a generator: one that was trained longer or reads longer texts"
+            )
             raise TaskError(Problem(str(wanted.text), message, hint))
         found |= {split.name: rows} if rows else {}
     return found, dict(counts)

@@ -18,7 +18,7 @@ import torch
 from layover.encoders import Encoder, location_parts
 from layover.errors import EncoderError, Problem
 from layover.synthesis.corruption import REDRAWS
-from layover.synthesis.sentences import ALIKE, NO_BORDER, TOO_LONG, Dropped, Made, Sentence
+from layover.synthesis.sentences import NO_FAKES, NO_BORDER, TOO_LONG, Dropped, Made, Sentence
 from layover.train.determinism import derive, pick_device, prepare_process
 
 DOUBT = 1e-3  # of a logit or a mass; fp32 logits of a batch and of one sequence differ by less than a tenth of it
@@ -203,10 +203,10 @@ class _Question:
         """The question, or why there is none."""
         prompt = generator.tokens(sentence.prompt)
         whole = generator.tokens(f"{sentence.prompt} {sentence.ending}")
-        ending, gold = whole[len(prompt) :], generator.text(whole[len(prompt) :])
         if len(generator.start) + len(whole) > generator.positions:
             return TOO_LONG
-        if whole[: len(prompt)] != prompt or not gold:
+        ending = whole[len(prompt) :]
+        if whole != [*prompt, *ending] or not (gold := generator.text(ending)):
             return NO_BORDER
         return _Question(sentence.number, [*generator.start, *prompt], ending, [""] * fakes, gold)
 
@@ -218,7 +218,7 @@ class _Question:
     def finished(self, generator: Generator) -> Made | Dropped:
         """The question as text, where all of its fakes are."""
         if any(self.clashes(place) for place in range(len(self.fakes))):
-            return ALIKE
+            return NO_FAKES
         prompt = generator.text(self.prompt[len(generator.start) :])
         return Made(prompt, self.gold, tuple(self.fakes), self.redrawn)
 

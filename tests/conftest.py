@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.kit import Command, make_encoder
+from tests.kit import Command, make_encoder, make_generator
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +33,12 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def bert(encoder: Callable[[str], Path]) -> Path:
     return encoder("bert")
+
+
+@pytest.fixture(scope="session")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a tiny random causal language model."""
+    return make_generator(tmp_path_factory.mktemp("generators") / "tiny")
 
 
 @pytest.fixture

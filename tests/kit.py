@@ -527,3 +527,35 @@ def job_of(encoder: Path, folder: Path, kind: str, device: Any, n_train: int = 2
         seed=1, score=lambda _: 0.0, micro_tokens=10**6, checkpoint_seconds=1e9, device=device, resume=folder / "none",
         report=lambda _: None,
     )  # fmt: skip
+
+
+def write_text(path: Path, paragraphs: int, seed: int = 0) -> Path:
+    """A text of generated paragraphs, each of one to three sentences that a real-vs-fake task can be made of."""
+    draw = random.Random(seed)
+    lines = [". ".join(sentence(draw, None, 26) for _ in range(draw.randint(1, 3))) + "." for _ in range(paragraphs)]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def make_generator(folder: Path, positions: int = POSITIONS) -> Path:
+    """Write a random two-layer GPT-2 and a tokenizer of the generated data's words, as save_pretrained does."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(["<end>", "<unk>", *WORDS])}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    ends = dict.fromkeys(("bos_token", "eos_token", "pad_token"), "<end>")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>", **ends)
+    size: dict[str, Any] = {
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 2,
+        "n_positions": positions,
+        "vocab_size": len(tokenizer),
+    }
+    torch.manual_seed(0)
+    # wide weights: what follows depends on what came before, as in a trained model
+    GPT2LMHeadModel(GPT2Config(**size, initializer_range=0.3, bos_token_id=0, eos_token_id=0)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

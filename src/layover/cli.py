@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from layover import console
+from layover import cli_synthesize, console
 from layover.asked import Asked, DataOption, JsonOption, StoreOption, about_a_study, data_directories, store_directory
 from layover.cli_pretrain import pretrain
 from layover.cli_store import store_app
@@ -33,6 +33,8 @@ analyze_app = typer.Typer(
 app.add_typer(analyze_app, name="analyze")
 app.add_typer(store_app, name="store")
 app.command("pretrain")(pretrain)
+app.command()(cli_synthesize.synthesize)
+app.command()(cli_synthesize.generator)
 
 INTERRUPTED = 130  # what typer exits with on Ctrl-C
 

@@ -159,6 +159,26 @@ def reading() -> Iterator[Callable[[str, int, int, int], None]]:
     yield line
 
 
+@contextmanager
+def counted(what: str) -> Iterator[Callable[[int, int], None]]:
+    """What is told of (done, total) and shows it: a bar on a terminal, else a line for each tenth."""
+    if ERROR.is_terminal:
+        from layover.live import Counting
+
+        with Counting(ERROR, what) as bar:
+            yield bar
+        return
+    shown = -1
+
+    def line(done: int, total: int) -> None:
+        nonlocal shown
+        if total and (tenth := 10 * done // total) > shown:
+            shown = tenth
+            ERROR.print(f"{done:,} of {total:,} {what}", markup=False)
+
+    yield line
+
+
 def points(value: float | None) -> str:
     """A difference in points, signed, with one decimal; a dash where it is not known."""
     return "–" if value is None else f"{value:+.1f}"

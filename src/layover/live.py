@@ -88,3 +88,23 @@ class Reading:
     def __call__(self, task: str, done: int, total: int, rows: int) -> None:
         """Take in how far the reading is."""
         self._progress.update(self._bar, description=f"{task} {rows:,}", completed=done, total=total)
+
+
+class Counting:
+    """One bar of something that is counted, with time left; it goes when all is done."""
+
+    def __init__(self, console: Console, what: str) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=console, transient=True)
+        self._bar = self._progress.add_task(what, total=None)
+
+    def __enter__(self) -> Counting:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.__exit__(None, None, None)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Take in how far it is."""
+        self._progress.update(self._bar, completed=done, total=total)

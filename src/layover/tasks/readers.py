@@ -34,6 +34,7 @@ STEMS = {  # what releases call the file of a split; the first that is there is 
 }
 
 AS_IT_IS = Release()
+PACKINGS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".xz": lzma.open}
 
 Rows = Iterator[tuple[int, Row | Problem | Omitted]]
 """(line, row), or (line, what is wrong with it)."""
@@ -90,16 +91,16 @@ def rows(path: Path, release: Release = AS_IT_IS) -> Rows:
 
 def lines(path: Path) -> Lines:
     """The lines of a text file, unpacked where its name ends in .gz or .xz."""
-    number, packed = 0, path.suffix.lower().lstrip(".")
-    opened = {"gz": gzip.open, "xz": lzma.open}.get(packed, Path.open)
+    number = 0
+    packing = PACKINGS.get(path.suffix.lower())
     try:
-        with opened(path, "rb") as file:
+        with packing(path) if packing else path.open("rb") as file:
             for number, raw in enumerate(file, 1):
                 yield number, _decoded(path, number, raw)
     except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
-        name = "xz" if packed == "xz" else "gzip"
-        reason = f"the {name} data ends early" if isinstance(error, EOFError) else f"not valid {name} data ({error})"
-        hint = f"copy or fetch the file again; check it with: {name} -t {path}"
+        kind = "xz" if path.suffix.lower() == ".xz" else "gzip"
+        reason = f"the {kind} data ends early" if isinstance(error, EOFError) else f"not valid {kind} data ({error})"
+        hint = f"copy or fetch the file again; check it with: {kind} -t {path}"
         yield number + 1, Problem(place(path, number + 1), f"cannot be unpacked: {reason}", hint)
     except OSError as error:
         yield number + 1, Problem(place(path, number + 1), f"cannot be read: {error.strerror or error}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 from layover.files import write_jsonl
 from layover.kinds.common import Report, data_of, location_of, recipe_of, scores_of, weights_of, write_facts
 from layover.places import Places
-from layover.step import Train, key_of
+from layover.recipe import Recipe
+from layover.step import TaskRef, Train, key_of
 from layover.store import Store
 
 
@@ -21,23 +22,36 @@ def train(
     """Train, predict the validation set, and write what is known about the run."""
     from layover.train import work  # torch is imported here, on the worker, and nowhere above
 
-    started, cpu = time.monotonic(), time.process_time()
+    clocks = time.monotonic(), time.process_time()
     recipe = recipe_of(step, store)
     data = data_of(step.task, store, places, recipe.selects)
-    task = data.task
     start, location = weights_of(step.start, store), location_of(step.encoder, places)
     resume = store.resume_folder(key_of(step))
     result = yield from work.training(
-        data, recipe, step.seed, location, start, places, resume, report, step.head == "carried"
+        data, recipe, step.seed, location, start, places, resume, report, step.head == "carried", step.surgery
     )
-    work.write_predictions(attempt / "predictions.parquet", task, result)
-    scores = scores_of(task, step.task.select_by, result)
-    write_jsonl(attempt / "observations.jsonl", scores, durable=False)
-    write_jsonl(attempt / "curve.jsonl", result.state.curve, durable=False)
+    scores = write_results(attempt, data, step.task, recipe, result, clocks)
     if keep:
-        work.write_weights(attempt / "weights", task, result)
+        work.write_weights(attempt / "weights", data.task, result)
         # where a finished step was redone, these are published alone: what they score goes with them
         write_jsonl(attempt / "weights" / "observations.jsonl", scores, durable=False)
+
+
+def write_results(
+    attempt: Path, data: Any, ref: TaskRef, recipe: Recipe, result: Any, clocks: tuple[float, float],
+    more: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Write all files of a run but its weights, and return its scores.
+
+    `clocks` are the monotonic and the processor's time at its start; `more` are facts that other runs do not have.
+    """
+    from layover.train import work
+
+    started, cpu = clocks
+    work.write_predictions(attempt / "predictions.parquet", data.task, result)
+    scores = scores_of(data.task, ref.select_by, result)
+    write_jsonl(attempt / "observations.jsonl", scores, durable=False)
+    write_jsonl(attempt / "curve.jsonl", result.state.curve, durable=False)
     facts = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round((time.monotonic() - started) / result.runs, 3),
@@ -58,5 +72,7 @@ def train(
         "threads": result.threads,
         "micro_tokens": result.micro_tokens,
         **result.cohort,
+        **(more or {}),
     }
     write_facts(attempt, facts, result.state.curve)
+    return scores

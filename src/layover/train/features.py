@@ -56,23 +56,24 @@ class Features:
     """The features of a part of a data set, in its order.
 
     `encoded` has labels and targets; its tokens are the rows that are kept, and its `ids` their numbers. `inputs` are
-    the numbers of its inputs. `tokens` [rows, width] and `means` [inputs, width] are in bf16, one of each per layer,
-    embeddings first. Writing to them changes this process's memory and never the file.
+    the numbers of its inputs, of `max_length` tokens at most. `tokens` [rows, width] and `means` [inputs, width] are in
+    bf16, one of each per layer, embeddings first. Writing to them changes this process's memory and never the file.
     """
 
     encoded: Encoded
     inputs: NDArray[np.int64]
     tokens: Sequence[torch.Tensor]
     means: Sequence[torch.Tensor]
+    max_length: int
 
     @classmethod
-    def of(cls, columns: arrays.Columns) -> Features:
+    def of(cls, columns: arrays.Columns, max_length: int) -> Features:
         """The features in the columns of `frozen.columns`, without a copy."""
         others = {name: part for name, part in columns.items() if "-" not in name}
         n_layers = (len(columns) - len(others)) // 2
         tokens, means = ([_bf16(columns[f"{name}-{i}"]) for i in range(n_layers)] for name in ("tokens", "mean"))
         encoded = assembled({**others, "ids": np.arange(len(tokens[0]), dtype=np.int32)})
-        return cls(encoded, np.arange(len(encoded.offsets)), tokens, means)
+        return cls(encoded, np.arange(len(encoded.offsets)), tokens, means, max_length)
 
     def __len__(self) -> int:
         return len(self.encoded)
@@ -135,12 +136,13 @@ def features(
         reader = frozen.load(encoder, data.task, max_length, precision, places)
         encoded = encode(getattr(data, part), data.task, reader.tokenizer, reader.max_length)
         chunks = list(frozen.columns(reader, encoded))
-        return Features.of({name: joined([chunk[name] for chunk in chunks]) for name in chunks[0]})
+        return Features.of({name: joined([chunk[name] for chunk in chunks]) for name in chunks[0]}, reader.max_length)
     if part == "selection" and data.held is None and not data.selects:
         raise ValueError("this data has no selection set")
     divided = data.held is not None and part != "validation"
     portion = data.train if divided or part == "train" else data.validation
-    whole = Features.of(_once(data, portion, encoder, max_length, precision, places).columns)
+    entry = _once(data, portion, encoder, max_length, precision, places)
+    whole = Features.of(entry.columns, entry.facts["max_length"])
     return whole.take(np.flatnonzero(data.held == (part == "selection"))) if divided else whole
 
 

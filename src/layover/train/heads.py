@@ -26,26 +26,30 @@ MOST_SCORES = 128  # more scores than this per prediction are not kept: 1,363 fo
 class Head(nn.Module):
     """Dropout, the vector of each target, perhaps a hidden layer (with dropout `inner`), then one linear layer.
 
+    `hidden` is the width of the hidden layer instead of that of the task's format, 0 for none.
+
     Scores are [targets, classes] for classes and sets of labels, [examples, most choices] for choices (-inf where an
     example has fewer), [targets] for a real number (scaled to 0-1 by the task's bounds), [examples, 2, tokens] for
     where an answer begins and ends.
     """
 
     def __init__(
-        self, width: int, task: Task, dropout: float, seed: int, noise: Noise, inner: float = INNER_DROPOUT
-    ) -> None:
+        self, width: int, task: Task, dropout: float, seed: int, noise: Noise, inner: float = INNER_DROPOUT,
+        hidden: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         reads, self.output = task.format.reads, task.output
+        hidden = reads.hidden if hidden is None else hidden
         self.sentence, self.pool, self.marks = reads.sentence, reads.pool, reads.marks
         self.dropout = Dropout(dropout, noise)
         outputs = {"classes": len(task.labels), "labels": len(task.labels), "extent": 2}.get(self.output, 1)
         features = width * int(reads.sentence or self.output == "extent") + (reads.project or width) * reads.marks
         attentive = reads.marks if reads.pool == "attentive" else 0
         self.stretches = nn.ModuleList(Attentive(width, reads.project) for _ in range(attentive))
-        self.hidden = Hidden(features, reads.hidden) if reads.hidden else None
+        self.hidden = Hidden(features, hidden) if hidden else None
         self.inner = Dropout(inner, noise)
         # the choices of an example share whatever a bias adds: it would have no gradient but rounding noise
-        self.linear = nn.Linear(reads.hidden or features, outputs, bias=self.output != "choice")
+        self.linear = nn.Linear(hidden or features, outputs, bias=self.output != "choice")
         self._initialise(torch.Generator().manual_seed(derive(seed, "head")))
         self.low, self.high = task.bounds or (0.0, 1.0)
 
@@ -67,7 +71,9 @@ class Head(nn.Module):
     def forward(self, hidden: torch.Tensor, pooled: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The scores for hidden states [rows, width] and the inputs' pooled vectors [inputs, width]."""
         if self.output == "extent":
-            return _by_input(self.linear(self.dropout(hidden)).float(), batch)
+            tokens = self.dropout(hidden)
+            tokens = tokens if self.hidden is None else self.inner(self.hidden(tokens))
+            return _by_input(self.linear(tokens).float(), batch)
         scores = self.linear(self._hidden(self._vectors(hidden, pooled, batch), batch)).float()
         if self.output in ("classes", "labels"):
             return scores

@@ -12,8 +12,9 @@ from torch import nn
 from layover.errors import StepError
 from layover.files import read_json
 from layover.recipe import Recipe
+from layover.step import Surgery
 from layover.tasks.task import Task
-from layover.train import masked, warm
+from layover.train import masked, surgery, warm
 from layover.train.heads import INNER_DROPOUT, Head
 from layover.train.network import Network, first_position
 from layover.train.noise import Noise
@@ -28,13 +29,16 @@ class Loaded:
     max_length: int
 
 
-def load(location: str, start: Path | None, task: Task, recipe: Recipe, seed: int, carried: bool = False) -> Loaded:
+def load(
+    location: str, start: Path | None, task: Task, recipe: Recipe, seed: int, carried: bool = False,
+    operation: Surgery | None = None,
+) -> Loaded:  # fmt: skip
     """The encoder at `location`, with the weights in `start` if given, and a head for `task`, or that in `start`.
 
     The head is new, but for tokens where the release has one.
 
-    Raises EncoderError or HubError where the encoder cannot be loaded, and StepError where the head that is to be
-    `carried` over was trained for other labels.
+    `operation` is done to the encoder's layers. Raises EncoderError or HubError where the encoder cannot be loaded or
+    has no such layers, and StepError where the head that is to be `carried` over was trained for other labels.
     """
     encoder = warm.encoder(location, recipe.dropout if recipe.dropout_at == "encoder" else None, start)
     tokenizer = warm.tokenizer(location)
@@ -49,7 +53,11 @@ def load(location: str, start: Path | None, task: Task, recipe: Recipe, seed: in
     if carried and start is not None:
         _carry(head, start, task)
     longest = _max_length(encoder, tokenizer)
-    return Loaded(Network(encoder, head, recipe.pooling, noise), tokenizer, min(recipe.max_length, longest))
+    network = Network(encoder, head, recipe.pooling, noise)
+    if operation is not None:
+        surgery.apply(encoder, operation, seed)
+        network.reset = operation.reset
+    return Loaded(network, tokenizer, min(recipe.max_length, longest))
 
 
 def _carry(head: nn.Module, start: Path, task: Task) -> None:

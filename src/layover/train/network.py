@@ -31,6 +31,7 @@ class Network(nn.Module):
         self.first_position = first_position(encoder)
         self.way: Way = "stock"
         self.narrow = False
+        self.reset: tuple[int, ...] = ()  # the layers that were drawn anew
         self.compiling = False  # whether the encoder is compiled for the shapes that it meets
         self.train()  # all of it: encoders are loaded for evaluation
 

@@ -92,6 +92,8 @@ def computing(network: Network, precision: Precision, device: torch.device) -> I
 def cast(network: Network, dtype: torch.dtype = torch.bfloat16) -> dict[str, torch.Tensor]:
     """The encoder's parameters in another precision, by their names in the network, as leaves of their own."""
     named = {f"encoder.{name}": p for name, p in network.encoder.named_parameters()}
+    if not named:  # a probe has no encoder
+        return {}
     copies = zip(named.items(), _in([p.detach() for p in named.values()], dtype), strict=True)
     return {name: copy.requires_grad_(p.requires_grad) for (name, p), copy in copies}
 

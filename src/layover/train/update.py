@@ -6,13 +6,15 @@ On a GPU nothing here waits for the device but `Losses.read`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from layover.step import Recipe
 from layover.train.checkpoint import State
+from layover.train.surgery import rates
 
 READ_EVERY = 32  # steps, on a GPU; reading a loss is free on a CPU
 
@@ -28,17 +30,18 @@ class Update:
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.max_grad_norm = recipe.max_grad_norm
         self.loss, self.broken = (torch.zeros((), device=device) for _ in range(2))
-        self.optimizer = _optimizer(self.parameters, recipe, device)
+        self.optimizer = _optimizer(self.parameters, recipe, device, rates(network, recipe))
         self.optimizer.found_inf = self.broken  # pyright: ignore[reportAttributeAccessIssue]
 
     def take(self, loss: torch.Tensor, rate: float) -> None:
         """Take in a batch's summed loss and the learning rate of its step."""
         self.loss.copy_(loss)
         for group in self.optimizer.param_groups:
+            own = rate * group["share"]
             if isinstance(group["lr"], torch.Tensor):
-                group["lr"].fill_(rate)
+                group["lr"].fill_(own)
             else:
-                group["lr"] = rate
+                group["lr"] = own
 
     def apply(self) -> None:
         """Clip and step. On a GPU this queues work, and waits for none.
@@ -53,11 +56,19 @@ class Update:
         self.optimizer.step()
 
 
-def _optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    """AdamW with decay on matrices only (biases and normalisation have one dimension)."""
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+def _optimizer(
+    parameters: Sequence[nn.Parameter], recipe: Recipe, device: torch.device, shares: Mapping[int, float]
+) -> torch.optim.Optimizer:
+    """AdamW with decay on matrices only (biases and normalisation have one dimension).
+
+    A group for each share of the learning rate; `shares` are by the ids of parameters, 1 for the others.
+    """
+    members: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for parameter in parameters:
+        members.setdefault((parameter.ndim <= 1, shares.get(id(parameter), 1.0)), []).append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": own, "weight_decay": 0.0 if plain else recipe.weight_decay, "share": share}
+        for (plain, share), own in sorted(members.items(), key=lambda item: item[0])
     ]
     on_gpu = device.type != "cpu"
     for group in groups:  # a rate each, which a graph can read

@@ -22,7 +22,8 @@ from torch import nn
 
 from layover.encoders import location_parts
 from layover.errors import EncoderError, HubError, Problem, UserError
-from layover.train import tokens
+from layover.files import read_json
+from layover.train import surgery, tokens
 from layover.train.determinism import quiet
 
 KEPT = 4  # encoders, each with one setting of dropout: a sweep goes back and forth between a few
@@ -58,8 +59,16 @@ def encoder(location: str, dropout: float | None, start: Path | None = None) -> 
     own: dict[int, Any] = {id(p): nn.Parameter(torch.empty_like(p), p.requires_grad) for p in kept.parameters()}
     own |= {id(buffer): buffer.clone() for buffer in kept.buffers()}
     found = copy.deepcopy(kept, own)  # modules and settings are copied, tensors are those of `own`
+    if start is not None and (numbers := arranged(start)):
+        surgery.arrange(found, numbers)
     found.load_state_dict(kept.state_dict() if start is None else load_file(start / "encoder.safetensors"))
     return found
+
+
+def arranged(start: Path) -> list[int] | None:
+    """The plain encoder's layers that a folder has weights of, in their order; None where it has all as they are."""
+    config = start / "config.json"  # which folders of an older layover do not have
+    return surgery.arranged(read_json(config)) if config.is_file() else None
 
 
 def tokenizer(location: str) -> Any:
@@ -70,6 +79,13 @@ def tokenizer(location: str) -> Any:
         _tokenizer.cache_clear()
         kept = _tokenizer(*arguments)
     return kept.tokenizer
+
+
+def config(location: str) -> Any:
+    """The configuration of the encoder at `location`, without its weights. Raises EncoderError or HubError."""
+    from transformers import AutoConfig
+
+    return _loaded(location, lambda name, revision: AutoConfig.from_pretrained(name, revision=revision))
 
 
 def own_dropout(config: Any) -> float:

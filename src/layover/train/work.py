@@ -18,7 +18,7 @@ from layover.errors import EncoderError, Problem
 from layover.files import write_json
 from layover.metrics import get_metric
 from layover.predictions import Predictions
-from layover.step import Places, Recipe
+from layover.step import Places, Recipe, Surgery
 from layover.tasks.load import TaskData
 from layover.tasks.task import Task
 from layover.train import model
@@ -84,10 +84,11 @@ def training(
     resume: Path,
     report: Callable[[dict[str, Any]], None],
     carried: bool = False,
+    surgery: Surgery | None = None,
 ) -> Generator[Job, Run, Result]:
     """Fine-tune the encoder at `location`, with the weights in `start` if given, and predict the validation set.
 
-    `carried`: the head in `start` goes on being trained, instead of a new one.
+    `carried`: the head in `start` goes on being trained, instead of a new one. `surgery` is done to the encoder first.
 
     Asks whoever drives it, by itself or with others, to fit its job. A run that was killed goes on from the checkpoint
     in `resume`, and ends with the same numbers on a CPU.
@@ -95,21 +96,16 @@ def training(
     device = pick_device(places.device)
     prepare_process(places.threads, device)
     keep_freed()
-    loaded = model.load(location, start, data.task, recipe, seed, carried)
+    loaded = model.load(location, start, data.task, recipe, seed, carried, surgery)
 
     task = data.task
     found = splits(data, loaded.tokenizer, loaded.max_length)
     if task.output == "tokens":
         found = _hiding(found, loaded, seed)
     training, selection, validation = found.train, found.selection if recipe.selects else None, found.validation
-    n_classes = _n_classes(task, training, validation)
-    metric = get_metric(task.primary)
-
-    def score(raw: Raw) -> float:
-        assert selection is not None
-        return metric.score(decode(task, selection, raw, n_classes).predictions)
-
-    network = _placed(loaded.network, location, places, device)
+    n_classes = n_classes_of(task, training, validation)
+    score = scorer(task, selection, n_classes)
+    network = placed(loaded.network, location, places, device)
     job = Job(
         network=network,
         padding=loaded.tokenizer.pad_token_id,
@@ -126,12 +122,30 @@ def training(
         graphs=places.graphs if device.type == "cuda" and not places.gradient_checkpointing else "off",
     )
     run = yield job
-    state = run.ended()
+    return ended(loaded, run, job, run.ended(), task, validation, n_classes)
+
+
+def scorer(task: Task, selection: Encoded | None, n_classes: int) -> Callable[[Raw], float]:
+    """What maps predictions on the selection set to points, by the task's deciding metric."""
+    metric = get_metric(task.primary)
+
+    def score(raw: Raw) -> float:
+        assert selection is not None
+        return metric.score(decode(task, selection, raw, n_classes).predictions)
+
+    return score
+
+
+def ended(
+    loaded: model.Loaded, run: Run, part: Job, state: State, task: Task, validation: Encoded, n_classes: int
+) -> Result:
+    """What a run ends with for one of its tasks, whose network stands as it is to be scored."""
+    job, training, selection = run.job, part.train, part.selection
     decoded = decode(task, validation, predict(job, validation), n_classes)
     named = {"train": training, "selection": selection, "validation": validation}
     parts = {name: part for name, part in named.items() if part is not None}
     return Result(
-        network=loaded.network,
+        network=part.network,
         tokenizer=loaded.tokenizer,
         state=state,
         decoded=decoded,
@@ -146,13 +160,13 @@ def training(
         runs=run.runs,
         cohort={"cohort": run.runs, "together": run.together, "apart": run.apart} if run.runs > 1 else {},
         collapsed=collapse(task, state.stopped, decoded.predictions, training, state.curve),
-        device=_device_name(device),
+        device=_device_name(job.device),
         threads=torch.get_num_threads(),
         micro_tokens=job.micro_tokens,
     )
 
 
-def _placed(network: Network, location: str, places: Places, device: torch.device) -> Network:
+def placed(network: Network, location: str, places: Places, device: torch.device) -> Network:
     """The network on its device, set up as asked for: none of this changes what it computes."""
     network.prepare(device)
     if places.gradient_checkpointing:
@@ -204,7 +218,7 @@ def _hiding(found: Splits, loaded: model.Loaded, seed: int) -> Splits:
     return Splits(train, selection, hidden_once(found.validation, masking))
 
 
-def _n_classes(task: Task, *encoded: Encoded) -> int:
+def n_classes_of(task: Task, *encoded: Encoded) -> int:
     """Number of classes or labels, of choices at most, or of tokens; 0 for numbers and texts."""
     if masking := encoded[0].masking:
         return masking.vocabulary

@@ -29,6 +29,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
     "freeze": {"freeze": "embeddings, 0"},
     "recadam": {"optimizer": "recadam", "recadam_pull": 50.0, "recadam_t0": 3, "recadam_k": 0.7},
     "mixout": {"mixout": 0.6},
+    "lora": {"lora": 3, "lora_dropout": 0.2},
 }
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from layover.recipe import Recipe
+from layover.train import lora
 from layover.train.determinism import derive
 from layover.train.groups import ENCODER, freeze
 from layover.train.noise import drawn, scaled
@@ -32,7 +33,15 @@ class Anchor:
 
 def prepare(network: Any, recipe: Recipe, seed: int) -> None:
     """Set a network up for a recipe's remedies, before it is moved to its device."""
+    if recipe.lora:
+        lora.insert(network.encoder, recipe, seed)
     freeze(network.encoder, recipe.freeze)
+
+
+def finish(network: Any, recipe: Recipe) -> None:
+    """Leave a trained network as one that was trained without remedies: what was learnt is in its own weights."""
+    if recipe.lora:
+        lora.merge(network.encoder)
 
 
 def anchor(network: Any, recipe: Recipe, fisher: Weights | None = None) -> Anchor | None:

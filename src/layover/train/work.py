@@ -134,6 +134,7 @@ def training(
     )
     run = yield job
     state = run.ended()
+    remedies.finish(network, recipe)
     decoded = decode(task, validation, predict(job, validation), n_classes)
     named = {"train": training, "selection": selection, "validation": validation}
     parts = {name: part for name, part in named.items() if part is not None}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
 
-from layover.errors import Problem
+from layover.errors import MissingExtra, Problem
 from layover.recipe import FREEZABLE, Recipe, frozen_parts
 from layover.step import Step, Train
 
@@ -25,6 +26,13 @@ def unsuited(steps: Mapping[str, Step], labels: Mapping[str, str], depths: Mappi
             for place, message, hint in (*_faults(recipe, depth), *_of_ewc(recipe, step, steps)):
                 found.setdefault((place, message), Problem(f"recipe.{place}", f"{message} ({labels[key]})", hint))
     return list(found.values())
+
+
+def check_extras(steps: Iterable[Step]) -> None:
+    """Raise MissingExtra where a step's recipe needs a package that is not installed here."""
+    recipes = [recipe for step in steps if isinstance(recipe := getattr(step, "recipe", None), Recipe)]
+    if any(recipe.lora for recipe in recipes) and find_spec("peft") is None:
+        raise MissingExtra("peft", "lora", "a recipe with lora")
 
 
 def _faults(recipe: Recipe, depth: int | None) -> Iterator[tuple[str, str, str]]:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tests.kit import job_of, task_of_kind, trained
+from safetensors.torch import load_file
+from tests.kit import FAMILIES, Command, job_of, own_table, study_words, task_of_kind, trained, write_study
 
 from layover.errors import StepError
 from layover.step import Recipe
 from layover.train import loop, remedies
 from layover.train.batching import collate
 from layover.train.determinism import derive
-from layover.train.fisher import fisher
+from layover.train.fisher import Before, fisher
 from layover.train.loop import Turn
 from layover.train.update import Update
+from layover.train.work import write_weights
 
 CPU = torch.device("cpu")
 SHORT = Recipe(epochs=2, batch_size=4, max_length=32, learning_rate=1e-3, evaluate_every=2, patience=4, dropout=0.1)
@@ -319,11 +323,19 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("name", REMEDIES)
+def after_a_stop(bert: Path, folder: Path) -> dict[str, Any]:
+    """What a run is told that starts from another one, which was trained on pairs."""
+    task, data = task_of_kind(folder, "pair", 16)
+    write_weights(folder / "weights", task, trained(bert, data, folder / "stop", SHORT))
+    return {"start": folder / "weights", "before": Before(data, SHORT)}
+
+
+@pytest.mark.parametrize("name", [*REMEDIES, "ewc"])
 def test_a_run_resumed_from_a_checkpoint_is_the_same_bit_for_bit(bert: Path, tmp_path: Path, name: str) -> None:
-    recipe = dataclasses.replace(SHORT, **REMEDIES[name])
+    recipe = dataclasses.replace(SHORT, **REMEDIES.get(name, {"ewc": 1e4, "ewc_examples": 6}))
     _, data = task_of_kind(tmp_path, "single", 16)
-    whole = trained(bert, data, tmp_path / "whole", recipe)
+    options = after_a_stop(bert, tmp_path) if name == "ewc" else {}
+    whole = trained(bert, data, tmp_path / "whole", recipe, **options)
     for at in (3, 6):
         resume = tmp_path / f"resume{at}"
 
@@ -332,16 +344,57 @@ def test_a_run_resumed_from_a_checkpoint_is_the_same_bit_for_bit(bert: Path, tmp
                 raise Killed
 
         with pytest.raises(Killed):
-            trained(bert, data, tmp_path, recipe, checkpoint_seconds=0.0, resume=resume, report=die)
+            trained(bert, data, tmp_path, recipe, checkpoint_seconds=0.0, resume=resume, report=die, **options)
         steps: list[int] = []
         again = trained(
-            bert, data, tmp_path, recipe, resume=resume, report=lambda p, steps=steps: steps.append(p["step"])
+            bert, data, tmp_path, recipe, resume=resume, report=lambda p, s=steps: s.append(p["step"]), **options
         )
         assert steps[0] == at
         assert again.state.curve == whole.state.curve
         weights, others = whole.network.state_dict(), again.network.state_dict()
         assert weights.keys() == others.keys()
         assert all(torch.equal(tensor, others[n]) for n, tensor in weights.items())
-    plain = trained(bert, data, tmp_path / "plain", SHORT).network.encoder.state_dict()
+    plain = trained(bert, data, tmp_path / "plain", SHORT, **options).network.encoder.state_dict()
     own = whole.network.encoder.state_dict()
     assert not all(torch.equal(own[n], plain[n]) for n in plain)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", REMEDIES)
+def test_every_remedy_trains_every_family(
+    encoder: Callable[[str], Path], tmp_path: Path, family: str, name: str
+) -> None:
+    recipe = Recipe(
+        epochs=1, batch_size=9, max_length=64, learning_rate=1e-3, checkpoint="last", patience=0, **REMEDIES[name]
+    )
+    _, data = task_of_kind(tmp_path, "choice")
+    result = trained(encoder(family), data, tmp_path, recipe)
+    assert (result.state.stopped, result.state.step) == ("", 2)
+    assert np.isfinite(result.state.curve[-1]["loss"])
+
+
+EWC = {"role": {"target": {"ewc": 10.0, "ewc_examples": 5}}}
+
+
+@pytest.mark.slow
+def test_a_study_compares_them_all(command: Command, bert: Path, tmp_path: Path) -> None:
+    """Every remedy is a strategy's own recipe; what a stage leaves has the names of the plain encoder."""
+    own = {**REMEDIES, "ewc": EWC}
+    strategies = {name: {"kind": "stilts", "sources": ["stop"], "recipe": recipe} for name, recipe in own.items()}
+    words = study_words(bert, tmp_path, strategies={"direct": {"kind": "direct"}, **strategies})
+    store = tmp_path / "store"
+    ran = command("run", write_study(tmp_path / "study.toml", words), "--store", store)
+    assert ran.code == 0, ran.out + ran.err
+    plain = set(load_file(bert / "model.safetensors"))
+    left = [set(load_file(path)) for path in store.glob("steps/*/weights/encoder.safetensors")]
+    assert len(left) == len(own)  # the sources; that of ewc is plain
+    assert all(names == {name for name in plain if "pooler" not in name} for names in left)
+
+
+def test_a_strength_can_be_swept(command: Command, bert: Path, tmp_path: Path) -> None:
+    own = {"task": {"mine": own_table(tmp_path)}, "strategies": {"direct": {"kind": "direct"}}}
+    words = study_words(bert, tmp_path, **own, sweep={"l2sp": [0.01, 0.1]})
+    ran = command("run", write_study(tmp_path / "study.toml", words), "--store", tmp_path / "store")
+    assert ran.code == 0, ran.out + ran.err
+    (chosen,) = (json.loads(p.read_text("utf-8")) for p in (tmp_path / "store").glob("steps/*/choice.json"))
+    assert [cell["recipe"] for cell in chosen["tried"]] == [{"l2sp": 0.01}, {"l2sp": 0.1}]

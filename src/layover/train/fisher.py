@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from layover.recipe import Recipe
+from layover.tasks.load import TaskData
 from layover.train import model
 from layover.train.batching import collate
 from layover.train.cache import Located, splits
@@ -25,7 +26,7 @@ Weights = dict[str, torch.Tensor]
 class Before:
     """What an encoder was trained on before: the data, and the recipe of that training."""
 
-    data: Located
+    data: Located | TaskData
     recipe: Recipe
 
 

@@ -129,7 +129,7 @@ def training(
         device=device,
         resume=resume,
         report=report,
-        graphs=places.graphs if device.type == "cuda" and not places.gradient_checkpointing else "off",
+        graphs="off" if device.type != "cuda" or places.gradient_checkpointing or recipe.mixout else places.graphs,
         anchor=remedies.anchor(network, recipe, matters),
     )
     run = yield job

@@ -29,6 +29,7 @@ from layover.train.encode import Encoded
 from layover.train.graphs import Graphs
 from layover.train.network import Network
 from layover.train.precision import computing
+from layover.train.remedies import Anchor, mixture
 from layover.train.update import Losses, Update
 
 Report = Callable[[dict[str, Any]], None]
@@ -44,6 +45,7 @@ class Job:
     folder of its checkpoint, written every `checkpoint_seconds`. `report` is told where the run stands. `graphs`
     says whether steps that look alike are captured as CUDA graphs, of a compiled encoder or not; a CPU has none.
     `steps` are the optimizer steps in all, where the recipe's epochs do not say it.
+    `anchor` is what the recipe's remedies for forgetting hold the run to, None where it has none that do.
     """
 
     network: Network
@@ -60,6 +62,7 @@ class Job:
     report: Report
     graphs: Literal["off", "on", "compiled"] = "off"
     steps: int | None = None
+    anchor: Anchor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +101,7 @@ def course(job: Job, apply: Callable[[Update], None] = Update.apply) -> Generato
     """
     recipe, network = job.recipe, job.network.prepare(job.device).train()
     torch.manual_seed(derive(job.seed, "dropout"))
-    update, losses = Update(network, recipe, job.device), Losses(job.device)
+    update, losses = Update(network, recipe, job.device, job.anchor), Losses(job.device)
     state, best = checkpoint.restore(job.resume, network, update.optimizer)
     per_epoch = math.ceil(len(job.train) / recipe.batch_size)
     total, saved = job.steps or recipe.n_epochs(len(job.train)) * per_epoch, time.monotonic()
@@ -107,7 +110,7 @@ def course(job: Job, apply: Callable[[Update], None] = Update.apply) -> Generato
         for examples in epoch_order(len(job.train), recipe.batch_size, job.seed, state.epoch)[state.batch :]:
             loss = yield Turn(examples, state.step)
             losses.add(loss, len(job.train.known(examples)))
-            update.take(loss, learning_rate(state.step, total, recipe))
+            update.take(loss, learning_rate(state.step, total, recipe), state.step)
             apply(update)
             state.step, state.batch = state.step + 1, state.batch + 1
             state.tokens += int(job.train.tokens[examples].sum())
@@ -138,7 +141,8 @@ def gradients(job: Job, turn: Turn) -> torch.Tensor:
         job.network.train()
     job.network.zero_grad(set_to_none=True)
     total, n_targets = torch.zeros((), device=job.device), max(1, len(job.train.known(turn.examples)))
-    with computing(job.network, job.recipe.precision, job.device) as now:
+    mixed = mixture(job.network, job.recipe, job.anchor, job.seed, turn.step)
+    with computing(job.network, job.recipe.precision, job.device, mixed) as now:
         for part in micro_batches(job.train, turn.examples, job.micro_tokens, job.network.packed, job.device):
             batch = collate(job.train, part, job.padding, job.device, job.network.packed, turn.step)
             loss = job.network.head.loss(now.scores(batch, job.seed, turn.step), batch)

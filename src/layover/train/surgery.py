@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from layover.errors import EncoderError, Problem
-from layover.recipe import Recipe
 from layover.step import Surgery
 from layover.train.determinism import derive
 
@@ -27,9 +26,15 @@ ARRANGED = "layover_layers"  # in a configuration: the plain encoder's numbers o
 
 
 def layers_of(encoder: Any) -> nn.ModuleList:
-    """The list of an encoder's layers, the lowest first, found by structure: as many modules as it has layers.
+    """The list of an encoder's layers, the lowest first: see `named_layers`."""
+    return named_layers(encoder)[1]
 
-    Raises EncoderError where there is no such list, as in ALBERT, whose layers share their weights, or several.
+
+def named_layers(encoder: Any) -> tuple[str, nn.ModuleList]:
+    """The list of an encoder's layers, the lowest first, with its name: as many modules as it has layers.
+
+    Found by structure, with no code per family. Raises EncoderError where there is no such list, as in ALBERT, whose
+    layers share their weights, or several.
     """
     depth = getattr(encoder.config, "num_hidden_layers", None)
     found: dict[str, nn.ModuleList] = {}
@@ -41,7 +46,7 @@ def layers_of(encoder: Any) -> nn.ModuleList:
         told = f"its layers cannot be told apart: {len(found) or 'no'} lists of {depth} layers"
         hint = "take an encoder whose layers are one list and share no weights, such as BERT, RoBERTa or ModernBERT"
         raise EncoderError(Problem(str(encoder.config.model_type), told, hint))
-    return next(iter(found.values()))
+    return next(iter(found.items()))
 
 
 def _has_weights(module: nn.Module) -> bool:
@@ -89,18 +94,6 @@ def arrange(encoder: Any, numbers: Sequence[int]) -> None:
 def arranged(config: Any) -> list[int] | None:
     """Which layers of the plain encoder, in which order, an encoder with this configuration has; None for all of it."""
     return config.get(ARRANGED) if isinstance(config, dict) else getattr(config, ARRANGED, None)
-
-
-def rates(network: Any, recipe: Recipe) -> dict[int, float]:
-    """The share of the learning rate at which parameters learn, by their ids, where it is not 1.
-
-    Layers that were drawn anew learn `reset_rate` times as fast, with what was kept of them (Tamkin et al. 2020,
-    Figure 6).
-    """
-    if recipe.reset_rate == 1 or not network.reset:
-        return {}
-    layers = layers_of(network.encoder)
-    return {id(p): recipe.reset_rate for number in network.reset for p in layers[number].parameters()}
 
 
 def drawn(shape: Sequence[int], init: str, generator: torch.Generator) -> torch.Tensor:

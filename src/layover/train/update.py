@@ -6,7 +6,6 @@ On a GPU nothing here waits for the device but `Losses.read`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +13,8 @@ from torch import nn
 
 from layover.step import Recipe
 from layover.train.checkpoint import State
-from layover.train.surgery import rates
+from layover.train.groups import optimizer_groups
+from layover.train.remedies import Anchor, learning, pulls, recall
 
 READ_EVERY = 32  # steps, on a GPU; reading a loss is free on a CPU
 
@@ -26,22 +26,29 @@ class Update:
     on the device, and so do learning rates on a GPU, so that a graph captured once reads them in every step.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device, anchor: Anchor | None = None) -> None:
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.max_grad_norm = recipe.max_grad_norm
         self.loss, self.broken = (torch.zeros((), device=device) for _ in range(2))
-        self.optimizer = _optimizer(self.parameters, recipe, device, rates(network, recipe))
+        self.optimizer = _optimizer(network, recipe, device)
         self.optimizer.found_inf = self.broken  # pyright: ignore[reportAttributeAccessIssue]
+        self.recipe, self.pulls = recipe, pulls(network, recipe, anchor)
+        start = {} if anchor is None else anchor.start
+        starts = {p: start[name] for name, p in network.named_parameters() if name in start}
+        groups = self.optimizer.param_groups
+        self.recalled = {n: [starts[p] for p in g["params"]] for n, g in enumerate(groups) if g["recalled"]}
 
-    def take(self, loss: torch.Tensor, rate: float) -> None:
-        """Take in a batch's summed loss and the learning rate of its step."""
+    def take(self, loss: torch.Tensor, rate: float, step: int = 0) -> None:
+        """Take in a batch's summed loss and the learning rate of its step, which is number `step` (from 0)."""
         self.loss.copy_(loss)
         for group in self.optimizer.param_groups:
             own = rate * group["share"]
-            if isinstance(group["lr"], torch.Tensor):
-                group["lr"].fill_(own)
-            else:
-                group["lr"] = own
+            if group["recalled"]:
+                learnt = learning(self.recipe, step)
+                _set(group, "back", own * (1 - learnt) * self.recipe.recadam_pull)
+                _set(group, "fade", own * group["decay"])
+                own *= learnt
+            _set(group, "lr", own)
 
     def apply(self) -> None:
         """Clip and step. On a GPU this queues work, and waits for none.
@@ -49,31 +56,33 @@ class Update:
         Fused steps read on the device what they divide gradients by, and whether to do anything: clipping takes no
         pass over the gradients of its own.
         """
+        for pull in self.pulls:
+            pull.add()
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         finite = self.loss.isfinite() & norm.isfinite()
         self.broken.copy_(torch.maximum(self.broken, (~finite).float()))
         self.optimizer.grad_scale = ((norm + 1e-6) / self.max_grad_norm).clamp(min=1.0)  # pyright: ignore[reportAttributeAccessIssue]
+        for number, starts in self.recalled.items():
+            recall(self.optimizer.param_groups[number], starts, 1 - self.broken)
         self.optimizer.step()
 
 
-def _optimizer(
-    parameters: Sequence[nn.Parameter], recipe: Recipe, device: torch.device, shares: Mapping[int, float]
-) -> torch.optim.Optimizer:
-    """AdamW with decay on matrices only (biases and normalisation have one dimension).
-
-    A group for each share of the learning rate; `shares` are by the ids of parameters, 1 for the others.
-    """
-    members: dict[tuple[bool, float], list[nn.Parameter]] = {}
-    for parameter in parameters:
-        members.setdefault((parameter.ndim <= 1, shares.get(id(parameter), 1.0)), []).append(parameter)
-    groups: list[dict[str, Any]] = [
-        {"params": own, "weight_decay": 0.0 if plain else recipe.weight_decay, "share": share}
-        for (plain, share), own in sorted(members.items(), key=lambda item: item[0])
-    ]
+def _optimizer(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+    """AdamW, with the weight decay and the share of the rate of each group."""
+    groups = optimizer_groups(network, recipe)
     on_gpu = device.type != "cpu"
-    for group in groups:  # a rate each, which a graph can read
-        group["lr"] = torch.tensor(recipe.learning_rate, device=device) if on_gpu else recipe.learning_rate
+    for group in groups:  # numbers of its own, which a graph can read
+        for name in ("lr", "back", "fade") if group["recalled"] else ("lr",):
+            group[name] = torch.tensor(recipe.learning_rate, device=device) if on_gpu else recipe.learning_rate
     return torch.optim.AdamW(groups, eps=recipe.adam_epsilon, fused=True, capturable=on_gpu)
+
+
+def _set(group: dict[str, Any], name: str, value: float) -> None:
+    """Set a number of a group: on a GPU where it is."""
+    if isinstance(group[name], torch.Tensor):
+        group[name].fill_(value)
+    else:
+        group[name] = value
 
 
 class Losses:

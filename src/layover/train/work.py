@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from layover import predictions
-from layover.errors import EncoderError, Problem
+from layover.errors import EncoderError, Problem, StepError
 from layover.files import write_json
 from layover.metrics import get_metric
 from layover.predictions import Predictions
 from layover.step import Places, Recipe, Surgery
 from layover.tasks.load import TaskData
 from layover.tasks.task import Task
-from layover.train import model
+from layover.train import model, remedies
 from layover.train.cache import Located, Splits, splits
 from layover.train.checkpoint import State
 from layover.train.cohort import Run, fit_together
@@ -29,6 +29,7 @@ from layover.train.collapse import collapse
 from layover.train.decode import Decoded, Raw, decode
 from layover.train.determinism import pick_device, prepare_process
 from layover.train.encode import Encoded
+from layover.train.fisher import Before, of_step
 from layover.train.loop import Job, predict
 from layover.train.masking import Masking, hidden_once
 from layover.train.memory import keep_freed, micro_tokens
@@ -85,10 +86,12 @@ def training(
     report: Callable[[dict[str, Any]], None],
     carried: bool = False,
     surgery: Surgery | None = None,
+    before: Before | None = None,
 ) -> Generator[Job, Run, Result]:
     """Fine-tune the encoder at `location`, with the weights in `start` if given, and predict the validation set.
 
     `carried`: the head in `start` goes on being trained, instead of a new one. `surgery` is done to the encoder first.
+    `before` is what `start` was trained on, where the recipe asks for EWC.
 
     Asks whoever drives it, by itself or with others, to fit its job. A run that was killed goes on from the checkpoint
     in `resume`, and ends with the same numbers on a CPU.
@@ -96,6 +99,11 @@ def training(
     device = pick_device(places.device)
     prepare_process(places.threads, device)
     keep_freed()
+    matters = None
+    if recipe.ewc:
+        if before is None or start is None:
+            raise StepError("ewc holds a run to what its encoder was trained on before: this one starts from no task")
+        matters = of_step(before, location, start, recipe, seed, device)
     loaded = model.load(location, start, data.task, recipe, seed, carried, surgery)
 
     task = data.task
@@ -105,6 +113,7 @@ def training(
     training, selection, validation = found.train, found.selection if recipe.selects else None, found.validation
     n_classes = n_classes_of(task, training, validation)
     score = scorer(task, selection, n_classes)
+    remedies.prepare(loaded.network, recipe, seed)
     network = placed(loaded.network, location, places, device)
     job = Job(
         network=network,
@@ -119,10 +128,13 @@ def training(
         device=device,
         resume=resume,
         report=report,
-        graphs=places.graphs if device.type == "cuda" and not places.gradient_checkpointing else "off",
+        graphs="off" if device.type != "cuda" or places.gradient_checkpointing or recipe.mixout else places.graphs,
+        anchor=remedies.anchor(network, recipe, matters),
     )
     run = yield job
-    return ended(loaded, run, job, run.ended(), task, validation, n_classes)
+    state = run.ended()
+    remedies.finish(network, recipe)
+    return ended(loaded, run, job, state, task, validation, n_classes)
 
 
 def scorer(task: Task, selection: Encoded | None, n_classes: int) -> Callable[[Raw], float]:

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from layover.kinds.choose import choose
+from layover.kinds.joint import joint
+from layover.kinds.member import member
 from layover.kinds.train import train
-from layover.step import Choose, Train
+from layover.step import Choose, Joint, Member, Train
 
-WORK: dict[type, Callable[..., Any]] = {Train: train, Choose: choose}
+WORK: dict[type, Callable[..., Any]] = {Train: train, Choose: choose, Joint: joint, Member: member}

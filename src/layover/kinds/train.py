@@ -8,8 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from layover.files import write_jsonl
-from layover.kinds.common import Report, data_of, location_of, recipe_of, scores_of, weights_of, write_facts
+from layover.kinds.common import (
+    Report,
+    data_of,
+    facts_of,
+    location_of,
+    recipe_of,
+    weights_of,
+    write_facts,
+    write_result,
+)
 from layover.places import Places
 from layover.step import Train, key_of
 from layover.store import Store
@@ -24,39 +32,16 @@ def train(
     started, cpu = time.monotonic(), time.process_time()
     recipe = recipe_of(step, store)
     data = data_of(step.task, store, places, recipe.selects)
-    task = data.task
     start, location = weights_of(step.start, store), location_of(step.encoder, places)
     resume = store.resume_folder(key_of(step))
     result = yield from work.training(
         data, recipe, step.seed, location, start, places, resume, report, step.head == "carried"
     )
-    work.write_predictions(attempt / "predictions.parquet", task, result)
-    scores = scores_of(task, step.task.select_by, result)
-    write_jsonl(attempt / "observations.jsonl", scores, durable=False)
-    write_jsonl(attempt / "curve.jsonl", result.state.curve, durable=False)
-    if keep:
-        work.write_weights(attempt / "weights", task, result)
-        # where a finished step was redone, these are published alone: what they score goes with them
-        write_jsonl(attempt / "weights" / "observations.jsonl", scores, durable=False)
+    write_result(attempt, data.task, step.task.select_by, result, attempt / "weights" if keep else None)
     facts = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round((time.monotonic() - started) / result.runs, 3),
         "cpu_seconds": round((time.process_time() - cpu) / result.runs, 3),
-        "examples": result.examples,
-        "questions": result.questions,
-        "available": {"train": data.train.n_total, "validation": data.validation.n_total},
-        "truncated": result.truncated,
-        "lost": result.lost,
-        "max_length": result.max_length,
-        "tokens": result.state.tokens,
-        "steps": result.state.step,
-        "best_step": result.state.best_step,
-        "stopped": result.state.stopped,
-        "majority": result.majority,
-        "recipe": recipe.__dict__,
-        "device": result.device,
-        "threads": result.threads,
-        "micro_tokens": result.micro_tokens,
-        **result.cohort,
+        **facts_of(result, data, recipe),
     }
     write_facts(attempt, facts, result.state.curve)

@@ -36,14 +36,19 @@ def load(location: str, start: Path | None, task: Task, recipe: Recipe, seed: in
     """
     encoder = warm.encoder(location, recipe.dropout if recipe.dropout_at == "encoder" else None, start)
     tokenizer = warm.tokenizer(location)
-    dropout = warm.own_dropout(encoder.config) if recipe.dropout is None else recipe.dropout
-    inner = INNER_DROPOUT if recipe.dropout is None or recipe.dropout_at == "output" else recipe.dropout
     noise = Noise()
-    head = Head(encoder.config.hidden_size, task, dropout, seed, noise, inner)
+    head = new_head(encoder, task, recipe, seed, noise)
     if carried and start is not None:
         _carry(head, start, task)
     longest = _max_length(encoder, tokenizer)
     return Loaded(Network(encoder, head, recipe.pooling, noise), tokenizer, min(recipe.max_length, longest))
+
+
+def new_head(encoder: Any, task: Task, recipe: Recipe, seed: int, noise: Noise) -> Head:
+    """A new head for `task` on an encoder, which draws its dropout from the encoder's `noise`."""
+    dropout = warm.own_dropout(encoder.config) if recipe.dropout is None else recipe.dropout
+    inner = INNER_DROPOUT if recipe.dropout is None or recipe.dropout_at == "output" else recipe.dropout
+    return Head(encoder.config.hidden_size, task, dropout, seed, noise, inner)
 
 
 def _carry(head: Head, start: Path, task: Task) -> None:

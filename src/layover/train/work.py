@@ -32,6 +32,7 @@ from layover.train.encode import Encoded
 from layover.train.loop import Job, predict
 from layover.train.memory import keep_freed, micro_tokens
 from layover.train.network import Network
+from layover.train.together import Part
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,9 @@ def training(
     task = data.task
     found = splits(data, loaded.tokenizer, loaded.max_length)
     training, selection, validation = found.train, found.selection if recipe.selects else None, found.validation
-    n_classes = _n_classes(task, training, validation)
-    metric = get_metric(task.primary)
-
-    def score(raw: Raw) -> float:
-        assert selection is not None
-        return metric.score(decode(task, selection, raw, n_classes).predictions)
-
-    network = _placed(loaded.network, location, places, device)
+    n_classes = n_classes_of(task, training, validation)
+    score = scorer(task, selection, n_classes)
+    network = placed(loaded.network, location, places, device)
     job = Job(
         network=network,
         padding=loaded.tokenizer.pad_token_id,
@@ -123,12 +119,30 @@ def training(
         graphs=places.graphs if device.type == "cuda" and not places.gradient_checkpointing else "off",
     )
     run = yield job
-    state = run.ended()
-    decoded = decode(task, validation, predict(job, validation), n_classes)
+    return ended(loaded, run, job.parts()[0], run.ended(), task, validation, n_classes)
+
+
+def scorer(task: Task, selection: Encoded | None, n_classes: int) -> Callable[[Raw], float]:
+    """What maps predictions on the selection set to points, by the task's deciding metric."""
+    metric = get_metric(task.primary)
+
+    def score(raw: Raw) -> float:
+        assert selection is not None
+        return metric.score(decode(task, selection, raw, n_classes).predictions)
+
+    return score
+
+
+def ended(
+    loaded: model.Loaded, run: Run, part: Part, state: State, task: Task, validation: Encoded, n_classes: int
+) -> Result:
+    """What a run ends with for one of its tasks, whose network stands as it is to be scored."""
+    job, training, selection = run.job, part.train, part.selection
+    decoded = decode(task, validation, predict(job, validation, part.network), n_classes)
     named = {"train": training, "selection": selection, "validation": validation}
     parts = {name: part for name, part in named.items() if part is not None}
     return Result(
-        network=loaded.network,
+        network=part.network,
         tokenizer=loaded.tokenizer,
         state=state,
         decoded=decoded,
@@ -143,13 +157,13 @@ def training(
         runs=run.runs,
         cohort={"cohort": run.runs, "together": run.together, "apart": run.apart} if run.runs > 1 else {},
         collapsed=collapse(task, state.stopped, decoded.predictions, training, state.curve),
-        device=_device_name(device),
+        device=_device_name(job.device),
         threads=torch.get_num_threads(),
         micro_tokens=job.micro_tokens,
     )
 
 
-def _placed(network: Network, location: str, places: Places, device: torch.device) -> Network:
+def placed(network: Network, location: str, places: Places, device: torch.device) -> Network:
     """The network on its device, set up as asked for: none of this changes what it computes."""
     network.prepare(device)
     if places.gradient_checkpointing:
@@ -192,7 +206,7 @@ def write_weights(folder: Path, task: Task, result: Result) -> None:
     result.tokenizer.save_pretrained(folder)
 
 
-def _n_classes(task: Task, *encoded: Encoded) -> int:
+def n_classes_of(task: Task, *encoded: Encoded) -> int:
     """Number of classes or labels, or of choices at most; 0 for numbers and texts."""
     if task.format.scored in ("value", "text"):
         return 0

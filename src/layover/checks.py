@@ -46,12 +46,19 @@ def check_names(words: Mapping[str, Any]) -> list[Problem]:
     listed["source"] = [n for table in strategies.values() for word in TASK_WORDS for n in _named(table.get(word))]
     used += listed["source"]
     roles = [role for role in ROLES if listed.get(role)]
-    problems += _check_recipes(words, strategies, used, roles)
-    problems += _unused("recipe", words, used, roles) + _unused("limit", words, used, roles)
+    with_recipes = list(dict.fromkeys([*roles, *(role for table in strategies.values() for role in _roles_of(table))]))
+    problems += _check_recipes(words, strategies, used, with_recipes)
+    problems += _unused("recipe", words, used, with_recipes) + _unused("limit", words, used, roles)
     problems += [
         Problem(f"task.{n}", "is used by nothing", "name it under [tasks] or as a source") for n in own if n not in used
     ]
     return problems + _check_contrasts(words, strategies)
+
+
+def _roles_of(table: Mapping[str, Any]) -> tuple[str, ...]:
+    """The roles that recipes have in a strategy of this kind, besides those of tasks."""
+    kind = table.get("kind")
+    return getattr(STRATEGIES.get(kind), "roles", ()) if isinstance(kind, str) and kind in STRATEGIES else ()
 
 
 def _check_tasks(place: str, named: Any, own: Mapping[str, Any]) -> list[Problem]:
@@ -165,9 +172,13 @@ def strategy_of(name: str, table: Mapping[str, Any]) -> tuple[Strategy | None, l
 
 
 def _dataclass_fields(cls: Any) -> dict[str, Any]:
-    hints = get_type_hints(cls)
-    missing = dataclasses.MISSING
-    return {f.name: (hints[f.name], ... if f.default is missing else f.default) for f in dataclasses.fields(cls)}
+    hints, missing = get_type_hints(cls), dataclasses.MISSING
+    return {
+        f.name: (hints[f.name], ... if f.default is missing else f.default)
+        if f.default_factory is missing
+        else (hints[f.name], f.default_factory())
+        for f in dataclasses.fields(cls)
+    }
 
 
 def misspelt_encoders(words: Mapping[str, Any], base: Path) -> list[Problem]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from layover import encoders
 from layover.encoders import Encoder
-from layover.errors import Problem, StudyError, UserError
+from layover.errors import Problem, StudyError, UserError, raise_all
 from layover.step import Choose, Recipe, Step, TaskRef, Train, key_of
-from layover.strategies import Cell, Column, Strategy
+from layover.strategies import Cell, Strategy
 from layover.study import Study
 from layover.tasks import Task
 from layover.tasks.load import Source
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,16 @@ class Compiler:
         study, sources_seen = self.study, {}
         roles = [(t, "target") for t in study.tasks.target] + [(t, "probing") for t in study.tasks.probing]
         depth = encoders.depth(encoder)
-        cells = itertools.product(self._columns(strategy_name, strategy, depth), roles, study.rows(), study.seeds)
-        for column, (target, role), rows, seed in cells:
+        columns = _placed(strategy_name, lambda: strategy.columns(depth))
+        empty = dict.fromkeys(column.source for column in columns)
+        for column, (target, role), rows, seed in itertools.product(columns, roles, study.rows(), study.seeds):
             maker = _Maker(self, encoder, strategy_name)
             cell = Cell(encoder.name, encoder.identity, depth, column, target, role, seed, rows or None, maker)
-            key = key_of(strategy.reach(cell))
+            reached = _placed(strategy_name, partial(strategy.reach, cell))
+            if reached is None:
+                continue
+            empty.pop(column.source, None)
+            key = key_of(reached)
             where = encoder.name, strategy_name
             yield Score(*where, column.source, target, role, seed, key, column.condition, rows)
             sources_seen |= {
@@ -73,13 +81,8 @@ class Compiler:
             }
         for key, (task, seed, condition) in sources_seen.items():
             yield Score(encoder.name, strategy_name, "", task, "source", seed, key, condition)
-
-    def _columns(self, name: str, strategy: Strategy, depth: int | None) -> tuple[Column, ...]:
-        try:
-            return strategy.columns(depth)
-        except UserError as error:
-            found = (dataclasses.replace(p, place=f"strategies.{name}.{p.place}".rstrip(".")) for p in error.problems)
-            raise type(error)(*found) from None
+        place, hint = f"strategies.{strategy_name}.sources", f"name another source, or a target besides: {roles[0][0]}"
+        raise_all(StudyError, [Problem(place, f"{name!r} goes with no target of this study", hint) for name in empty])
 
     def ref(self, name: str, role: str, seed: int, asked: int | None = None) -> TaskRef:
         """What a step takes from a task in its role; `asked` training questions are drawn by the seed."""
@@ -102,12 +105,25 @@ class Compiler:
         """A recipe, and the key of the step that chooses its swept fields where there is a sweep."""
         if not (self.study.sweep and self.study.sweep.grid()):
             return self.study.recipe_for(task, role, strategy), None
+        if role == "joint":
+            return self._unswept(strategy), None
         place = (encoder.name, task, role)
         if place not in self.swept:
             self.swept[place] = self._sweep(encoder, task, role, self.study.recipe_for(task, role))
         first, choice = self.swept[place]
         fields = {name: getattr(first, name) for name in self.study.sweep.grid()}
         return dataclasses.replace(self.study.recipe_for(task, role, strategy), **fields), choice
+
+    def _unswept(self, strategy: str) -> Recipe:
+        """The recipe of a joint training in a study with a sweep, which is of single tasks and says nothing for it."""
+        assert self.study.sweep is not None
+        said = self.study.recipe.role.get("joint")
+        words = said.words() if said else {}
+        place, hint = "sweep", "say under [recipe.role.joint] what joint trainings have: "
+        missing = [name for name in self.study.sweep.grid() if name not in words]
+        what = f"chooses {', '.join(missing)} for each task, and not for several trained jointly"
+        raise_all(StudyError, [Problem(place, what, hint + ", ".join(missing))] if missing else [])
+        return self.study.recipe_for("", "joint", strategy)
 
     def _sweep(self, encoder: Encoder, task: str, role: str, recipe: Recipe) -> tuple[Recipe, str]:
         """The recipe with its swept fields at their first value, and the key of the step that chooses among all."""
@@ -168,3 +184,17 @@ class _Maker:
 
     def label(self, key: str) -> str:
         return self.compiler.labels[key]
+
+    def roles(self) -> Mapping[str, str]:
+        tasks = self.compiler.study.tasks
+        known = dict.fromkeys(self.compiler.tasks, "source")
+        return known | dict.fromkeys(tasks.probing, "probing") | dict.fromkeys(tasks.target, "target")
+
+
+def _placed(strategy: str, work: Callable[[], Made]) -> Made:
+    """What a strategy makes; what it finds wrong is said with its place in the study file."""
+    try:
+        return work()
+    except UserError as error:
+        found = (dataclasses.replace(p, place=f"strategies.{strategy}.{p.place}".rstrip(".")) for p in error.problems)
+        raise type(error)(*found) from None

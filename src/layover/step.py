@@ -128,7 +128,8 @@ class Mixture:
     `sampler`: by size, evenly, by size to the power 1 / `temperature`, by size up to `cap` (Raffel et al. 2020), or
     anew each epoch by the gap to each task's score alone (Gottumukkala et al. 2020). `batches` hold one task each or
     all. `heads`: one per task, or one for all tasks with the same labels. `weights` of the losses: fixed (1 each
-    without `fixed`), by uncertainty (Kendall et al. 2018), or GradNorm (Chen et al. 2018). An epoch ends with the
+    without `fixed`, which is in the order of the tasks), by uncertainty (Kendall et al. 2018), or GradNorm (Chen et al.
+    2018), both learned at `weights_rate`. An epoch ends with the
     `shortest` task, as the code of Weller et al. 2022 does, or is a `full` pass. `conflict` between gradients is
     ignored, logged as cosines, or resolved by PCGrad (Yu et al. 2020).
     """
@@ -141,6 +142,7 @@ class Mixture:
     weights: Literal["fixed", "uncertainty", "gradnorm"] = "fixed"
     fixed: tuple[float, ...] = ()
     gradnorm_alpha: float = 1.5
+    weights_rate: float = 0.025
     epoch: Literal["shortest", "full"] = "full"
     conflict: Literal["ignore", "log", "pcgrad"] = "ignore"
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from layover.errors import MissingExtra, Problem
 from layover.recipe import FREEZABLE, Recipe, frozen_parts
-from layover.step import Step, Train
+from layover.step import Joint, Step, Train
 
 PULLS = ("l2sp", "ewc", "mixout")  # what holds weights that LoRA does not train
 MOST_PULL = 2.0  # rate times RecAdam's pull from which a step jumps further past the start than it was away
@@ -23,7 +23,11 @@ def unsuited(steps: Mapping[str, Step], labels: Mapping[str, str], depths: Mappi
         recipe = getattr(step, "recipe", None)
         if isinstance(recipe, Recipe) and not recipe.plain:
             depth = depths.get(step.encoder)  # type: ignore[union-attr]
-            for place, message, hint in (*_faults(recipe, depth), *_of_ewc(recipe, step, steps)):
+            for place, message, hint in (
+                *_faults(recipe, depth),
+                *_of_kind(recipe, step),
+                *_of_ewc(recipe, step, steps),
+            ):
                 found.setdefault((place, message), Problem(f"recipe.{place}", f"{message} ({labels[key]})", hint))
     return list(found.values())
 
@@ -55,6 +59,12 @@ def _faults(recipe: Recipe, depth: int | None) -> Iterator[tuple[str, str, str]]
         for name in held:
             message = f"{getattr(recipe, name)!r}: with lora the encoder's own weights are not trained, so that nothing"
             yield name, f"{message} could pull on them", f"leave out lora, or {name}"
+
+
+def _of_kind(recipe: Recipe, step: Step) -> Iterator[tuple[str, str, str]]:
+    """What the recipe of a joint training cannot ask for."""
+    if recipe.lora and isinstance(step, Joint):
+        yield "lora", "is for trainings on one task: the best weights of several cannot share one merge", "leave it out"
 
 
 def _of_ewc(recipe: Recipe, step: Step, steps: Mapping[str, Step]) -> Iterator[tuple[str, str, str]]:

@@ -9,8 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from layover.kinds.choose import choose
+from layover.kinds.joint import joint
+from layover.kinds.member import member
 from layover.kinds.probe import probe
 from layover.kinds.train import train
-from layover.step import Choose, Probe, Train
+from layover.step import Choose, Joint, Member, Probe, Train
 
-WORK: dict[type, Callable[..., Any]] = {Train: train, Choose: choose, Probe: probe}
+WORK: dict[type, Callable[..., Any]] = {
+    Train: train, Choose: choose, Joint: joint, Member: member, Probe: probe,
+}  # fmt: skip

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from layover.errors import Problem, StepError, TaskError
-from layover.files import write_json, write_text
+from layover.files import write_json, write_jsonl, write_text
 from layover.metrics import get_metric
 from layover.places import Places
 from layover.provenance import provenance_now
@@ -106,3 +108,60 @@ def scores_of(task: Task, select_by: str, result: Any) -> list[dict[str, Any]]:
         score = {"split": "selection", "metric": select_by, "value": result.state.best_score}
         rows.append({**score, "primary": False, "status": status})
     return rows
+
+
+def write_result(folder: Path, task: Task, select_by: str, result: Any, weights: Path | None) -> list[dict[str, Any]]:
+    """Write what a training found out about a task, and its weights where a place is named; returns the scores."""
+    from layover.train import work
+
+    work.write_predictions(folder / "predictions.parquet", task, result)
+    scores = scores_of(task, select_by, result)
+    write_jsonl(folder / "observations.jsonl", scores, durable=False)
+    write_jsonl(folder / "curve.jsonl", result.state.curve, durable=False)
+    if weights is not None:
+        work.write_weights(weights, task, result)
+        # where a finished step was redone, these are published alone: what they score goes with them
+        write_jsonl(weights / "observations.jsonl", scores, durable=False)
+    return scores
+
+
+def facts_of(result: Any, data: Located, recipe: Recipe) -> dict[str, Any]:
+    """What is known about a training on a task, for `provenance.json`, but for when and how long."""
+    return {
+        "examples": result.examples,
+        "questions": result.questions,
+        "available": {"train": data.train.n_total, "validation": data.validation.n_total},
+        "truncated": result.truncated,
+        "lost": result.lost,
+        "max_length": result.max_length,
+        "tokens": result.state.tokens,
+        "steps": result.state.step,
+        "best_step": result.state.best_step,
+        "stopped": result.state.stopped,
+        "majority": result.majority,
+        "recipe": recipe.__dict__,
+        "device": result.device,
+        "threads": result.threads,
+        "micro_tokens": result.micro_tokens,
+        **result.cohort,
+    }
+
+
+def write_run(
+    attempt: Path, data: Located, ref: TaskRef, recipe: Recipe, result: Any, clocks: tuple[float, float],
+    weights: Path | None = None, more: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Write all files of a training on one task, its weights where a place is named.
+
+    `clocks` are the monotonic and the processor's time at its start; `more` are facts that other runs do not have.
+    """
+    started, cpu = clocks
+    write_result(attempt, data.task, ref.select_by, result, weights)
+    facts = {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round((time.monotonic() - started) / result.runs, 3),
+        "cpu_seconds": round((time.process_time() - cpu) / result.runs, 3),
+        **facts_of(result, data, recipe),
+        **(more or {}),
+    }
+    write_facts(attempt, facts, result.state.curve)

@@ -7,8 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from layover.kinds.common import Report, data_of, location_of, recipe_of
-from layover.kinds.train import write_results
+from layover.kinds.common import Report, data_of, location_of, recipe_of, write_run
 from layover.places import Places
 from layover.step import Probe, key_of
 from layover.store import Store
@@ -29,4 +28,5 @@ def probe(
     read = frozen.Frozen(step.encoder, location_of(step.encoder, places), step.start, weights)
     resume = store.resume_folder(key_of(step))
     probed = yield from probing.training(data, read, step.layer, step.head, recipe, step.seed, places, resume, report)
-    write_results(attempt, data, step.task, recipe, probed.result, clocks, {"layer": step.layer, **probed.mix})
+    more = {"layer": step.layer, **probed.mix}
+    write_run(attempt, data, step.task, recipe, probed.result, clocks, more=more)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from layover.errors import StepError
-from layover.files import write_jsonl
-from layover.kinds.common import Report, data_of, location_of, recipe_of, scores_of, weights_of, write_facts
+from layover.kinds.common import Report, data_of, location_of, recipe_of, weights_of, write_run
 from layover.places import Places
-from layover.recipe import Recipe
-from layover.step import TaskRef, Train, key_of
+from layover.step import Train, key_of
 from layover.store import Store
 
 
@@ -32,52 +29,7 @@ def train(
     result = yield from work.training(
         data, recipe, step.seed, location, start, places, resume, report, step.head == "carried", step.surgery, before
     )
-    scores = write_results(attempt, data, step.task, recipe, result, clocks)
-    if keep:
-        work.write_weights(attempt / "weights", data.task, result)
-        # where a finished step was redone, these are published alone: what they score goes with them
-        write_jsonl(attempt / "weights" / "observations.jsonl", scores, durable=False)
-
-
-def write_results(
-    attempt: Path, data: Any, ref: TaskRef, recipe: Recipe, result: Any, clocks: tuple[float, float],
-    more: Mapping[str, Any] | None = None,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Write all files of a run but its weights, and return its scores.
-
-    `clocks` are the monotonic and the processor's time at its start; `more` are facts that other runs do not have.
-    """
-    from layover.train import work
-
-    started, cpu = clocks
-    work.write_predictions(attempt / "predictions.parquet", data.task, result)
-    scores = scores_of(data.task, ref.select_by, result)
-    write_jsonl(attempt / "observations.jsonl", scores, durable=False)
-    write_jsonl(attempt / "curve.jsonl", result.state.curve, durable=False)
-    facts = {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round((time.monotonic() - started) / result.runs, 3),
-        "cpu_seconds": round((time.process_time() - cpu) / result.runs, 3),
-        "examples": result.examples,
-        "questions": result.questions,
-        "available": {"train": data.train.n_total, "validation": data.validation.n_total},
-        "truncated": result.truncated,
-        "lost": result.lost,
-        "max_length": result.max_length,
-        "tokens": result.state.tokens,
-        "steps": result.state.step,
-        "best_step": result.state.best_step,
-        "stopped": result.state.stopped,
-        "majority": result.majority,
-        "recipe": recipe.__dict__,
-        "device": result.device,
-        "threads": result.threads,
-        "micro_tokens": result.micro_tokens,
-        **result.cohort,
-        **(more or {}),
-    }
-    write_facts(attempt, facts, result.state.curve)
-    return scores
+    write_run(attempt, data, step.task, recipe, result, clocks, attempt / "weights" if keep else None)
 
 
 def _before(key: str | None, store: Store, places: Places) -> Any:

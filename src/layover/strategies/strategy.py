@@ -43,6 +43,10 @@ class Maker(Protocol):
         """The label of a step of the plan."""
         ...
 
+    def roles(self) -> Mapping[str, str]:
+        """The role of every task of the study, by name: target, probing, or else source."""
+        ...
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -119,8 +123,11 @@ class Strategy(Protocol):
         """The tasks that it names besides targets, in the order of its settings."""
         ...
 
-    def reach(self, cell: Cell) -> Step:
-        """The step whose score is the cell's observation; the steps before it are its ancestors."""
+    def reach(self, cell: Cell) -> Step | None:
+        """The step whose score is the cell's observation; the steps before it are its ancestors.
+
+        None where there is no such cell; every column needs one. Raises StudyError where a setting does not fit.
+        """
         ...
 
 

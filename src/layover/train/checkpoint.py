@@ -24,7 +24,12 @@ FILE = "checkpoint.safetensors"
 
 @dataclass
 class State:
-    """Where a run stands. `stopped` says why it ended early: "" | "patience" | "nan"."""
+    """Where a run stands. `stopped` says why it ended early: "" | "patience" | "nan".
+
+    `best_score` and `best_step` are those of the best weights so far; of several tasks trained together the mean of
+    their best scores and the last step that was one's best, and `best` has the score and step of each. `mixing` is what
+    else such a run remembers (`together`).
+    """
 
     epoch: int = 0
     batch: int = 0
@@ -37,6 +42,8 @@ class State:
     stopped: str = ""
     tokens: int = 0
     curve: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, list[Any]] = field(default_factory=dict)
+    mixing: dict[str, Any] = field(default_factory=dict)
 
 
 def save(

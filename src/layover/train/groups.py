@@ -70,7 +70,7 @@ def rate_shares(network: Any, recipe: Recipe) -> dict[str, float]:
         depth = len(layers_of(network.encoder))
         for name, number in layer_numbers(network.encoder).items():
             shares[f"{ENCODER}{name}"] = recipe.layer_decay ** (depth - number)
-    if recipe.reset_rate != 1 and network.reset:
+    if recipe.reset_rate != 1 and getattr(network, "reset", ()):
         for name, number in layer_numbers(network.encoder).items():
             shares[f"{ENCODER}{name}"] *= recipe.reset_rate if number in network.reset else 1.0
     return shares

@@ -22,7 +22,7 @@ from layover.predictions import Array
 from layover.step import Recipe
 from layover.train import checkpoint
 from layover.train.batching import collate, epoch_order, micro_batches
-from layover.train.checkpoint import State
+from layover.train.checkpoint import State, Weights
 from layover.train.decode import Raw
 from layover.train.determinism import derive
 from layover.train.encode import Encoded
@@ -30,6 +30,7 @@ from layover.train.graphs import Graphs
 from layover.train.network import Network
 from layover.train.precision import computing
 from layover.train.remedies import Anchor, mixture
+from layover.train.together import Part, Together
 from layover.train.update import Losses, Update
 
 Report = Callable[[dict[str, Any]], None]
@@ -46,6 +47,7 @@ class Job:
     says whether steps that look alike are captured as CUDA graphs, of a compiled encoder or not; a CPU has none.
     `steps` are the optimizer steps in all, where the recipe's epochs do not say it.
     `anchor` is what the recipe's remedies for forgetting hold the run to, None where it has none that do.
+    `together` holds the tasks of a joint training, of which the fields before are the first's.
     """
 
     network: Network
@@ -63,6 +65,24 @@ class Job:
     graphs: Literal["off", "on", "compiled"] = "off"
     steps: int | None = None
     anchor: Anchor | None = None
+    together: Together | None = None
+
+    @property
+    def data(self) -> Encoded | Together:
+        """All that is trained on."""
+        return self.train if self.together is None else self.together
+
+    def parts(self) -> tuple[Part, ...]:
+        """The tasks that are trained on; one without a name where there is one only."""
+        if self.together is not None:
+            return self.together.parts
+        return (Part("", self.network, self.train, self.selection, self.score),)
+
+    def order(self, state: State) -> list[NDArray[np.int64]]:
+        """The batches of the epoch that a run is in."""
+        if self.together is not None:
+            return self.together.order(self.recipe, self.seed, state)
+        return epoch_order(len(self.train), self.recipe.batch_size, self.seed, state.epoch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +107,9 @@ def fit(job: Job) -> State:
 def started(job: Job) -> tuple[Generator[Turn, torch.Tensor, State], Callable[[Turn], torch.Tensor]]:
     """The course of a run by itself, and what gives it the gradients that it asks for: graphs where they are wanted."""
     take, apply = partial(gradients, job), Update.apply
-    if job.graphs != "off":
+    if job.together is not None:
+        take = partial(job.together.gradients, partial(passes, job), job.seed)
+    elif job.graphs != "off":
         graphs = Graphs(job, take)
         take, apply = graphs.gradients, graphs.update
     return course(job, apply), take
@@ -99,39 +121,51 @@ def course(job: Job, apply: Callable[[Update], None] = Update.apply) -> Generato
     Whoever drives it leaves the gradients in the network's parameters; everything else about a run is here. `apply`
     does the work of an update on the device.
     """
-    recipe, network = job.recipe, job.network.prepare(job.device).train()
+    recipe, network, parts = job.recipe, job.network.prepare(job.device).train(), job.parts()
+    whole = network if job.together is None else job.together.whole
     torch.manual_seed(derive(job.seed, "dropout"))
-    update, losses = Update(network, recipe, job.device, job.anchor), Losses(job.device)
-    state, best = checkpoint.restore(job.resume, network, update.optimizer)
+    update, losses = Update(whole, recipe, job.device, job.anchor), Losses(job.device)
+    state, best = checkpoint.restore(job.resume, whole, update.optimizer)
     per_epoch = math.ceil(len(job.train) / recipe.batch_size)
-    total, saved = job.steps or recipe.n_epochs(len(job.train)) * per_epoch, time.monotonic()
+    if job.together is not None:
+        job.together.begin(state)
+        per_epoch = job.together.steps(recipe)
+    _give_back(best or {}, parts)
+    n_epochs = math.ceil(job.steps / per_epoch) if job.steps else recipe.n_epochs(len(job.data))
+    total, saved = job.steps or n_epochs * per_epoch, time.monotonic()
 
-    while state.step < total and not state.stopped:
-        for examples in epoch_order(len(job.train), recipe.batch_size, job.seed, state.epoch)[state.batch :]:
+    while state.step < total and state.epoch < n_epochs and not state.stopped:
+        batches = job.order(state)
+        for examples in batches[state.batch :]:
             loss = yield Turn(examples, state.step)
-            losses.add(loss, len(job.train.known(examples)))
+            losses.add(loss, len(job.data.known(examples)))
             update.take(loss, learning_rate(state.step, total, recipe), state.step)
             apply(update)
             state.step, state.batch = state.step + 1, state.batch + 1
-            state.tokens += int(job.train.tokens[examples].sum())
+            state.tokens += int(job.data.tokens[examples].sum())
             late = time.monotonic() - saved >= job.checkpoint_seconds
-            due = state.step % (recipe.evaluate_every or per_epoch) == 0 or state.step == total
+            over = state.batch == len(batches)
+            last = state.step == total or (over and state.epoch + 1 == n_epochs)
+            due = last or (state.step % recipe.evaluate_every == 0 if recipe.evaluate_every else over)
             if not (due or late or losses.full):
                 continue
             if not losses.read(state, update.broken):
                 break
-            if due and _evaluate(job, state, per_epoch):
-                best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-            _report(job, state, total, math.ceil(total / per_epoch))
+            for part in _evaluate(job, state, parts, len(batches)) if due else ():
+                part.best = {name: tensor.detach().clone() for name, tensor in part.network.state_dict().items()}
+            _report(job, state, total, n_epochs)
             if late:
-                checkpoint.save(job.resume, network, update.optimizer, best, state)
+                if job.together is not None:
+                    job.together.settle()
+                checkpoint.save(job.resume, whole, update.optimizer, _all_best(parts), state)
                 saved = time.monotonic()
             if state.stopped or state.step == total:
                 break
         state.epoch, state.batch = state.epoch + 1, 0
 
-    if recipe.checkpoint == "best" and best is not None:
-        network.load_state_dict(best)
+    for part in parts:  # several tasks share an encoder: it ends as the last one's
+        if recipe.checkpoint == "best" and part.best:
+            part.network.load_state_dict(part.best)
     return state
 
 
@@ -140,20 +174,31 @@ def gradients(job: Job, turn: Turn) -> torch.Tensor:
     if not job.network.training:  # which takes a small model as long as a pass
         job.network.train()
     job.network.zero_grad(set_to_none=True)
-    total, n_targets = torch.zeros((), device=job.device), max(1, len(job.train.known(turn.examples)))
-    mixed = mixture(job.network, job.recipe, job.anchor, job.seed, turn.step)
-    with computing(job.network, job.recipe.precision, job.device, mixed) as now:
-        for part in micro_batches(job.train, turn.examples, job.micro_tokens, job.network.packed, job.device):
-            batch = collate(job.train, part, job.padding, job.device, job.network.packed, turn.step)
-            loss = job.network.head.loss(now.scores(batch, job.seed, turn.step), batch)
-            now.backward(loss / n_targets)
+    return passes(job, job.parts()[0], turn.examples, turn.step)
+
+
+def passes(job: Job, part: Part, examples: NDArray[np.int64], step: int, weight: float = 1.0) -> torch.Tensor:
+    """The summed loss of a task's examples; `weight` times the gradient of its mean is added to that at hand."""
+    network, train = part.network, part.train
+    total, n_targets = torch.zeros((), device=job.device), max(1, len(train.known(examples)))
+    mixed = mixture(network, job.recipe, job.anchor, job.seed, step)
+    with computing(network, job.recipe.precision, job.device, mixed) as now:
+        for micro in micro_batches(train, examples, job.micro_tokens, network.packed, job.device):
+            batch = collate(train, micro, job.padding, job.device, network.packed, step)
+            batch.layout.names[:, 0] += part.first  # no example shares a stream of dropout with another task's
+            loss = network.head.loss(now.scores(batch, job.seed, step), batch)
+            now.backward(loss / n_targets if weight == 1.0 else weight * loss / n_targets)
             total += loss.detach()
     return total
 
 
-def predict(job: Job, encoded: Encoded) -> Raw:
-    """The head's predictions and scores for every target, in order, without dropout; the device is waited for once."""
-    network, head = job.network.prepare(job.device).eval(), job.network.head
+def predict(job: Job, encoded: Encoded, network: Network | None = None) -> Raw:
+    """The head's predictions and scores for every target, in order, without dropout; the device is waited for once.
+
+    Without a `network`, those of the job's.
+    """
+    network = (network or job.network).prepare(job.device).eval()
+    head = network.head
     found: list[tuple[NDArray[np.int64], torch.Tensor, torch.Tensor]] = []
     with torch.inference_mode(), computing(network, job.recipe.precision, job.device) as now:
         most = EVALUATION_FACTOR * job.micro_tokens
@@ -196,25 +241,55 @@ def learning_rate(step: int, total: int, recipe: Recipe) -> float:
     return recipe.learning_rate * (total - step) / max(1.0, total - warm)
 
 
-def _evaluate(job: Job, state: State, per_epoch: int) -> bool:
-    """Add a point to the curve; True where the selection score is the best so far (the first one wins a tie)."""
+def _evaluate(job: Job, state: State, parts: Sequence[Part], per_epoch: int) -> list[Part]:
+    """Add a point to the curve; the parts whose selection score is the best so far (the first one wins a tie).
+
+    Patience runs out when no task gets better. None is said to be best where the last weights are kept.
+    """
     point: dict[str, Any] = {
-        "epoch": round(state.step / per_epoch, 4),
+        "epoch": round((state.epoch * per_epoch + state.batch) / per_epoch, 4),
         "step": state.step,
         "loss": state.loss_sum / max(1, state.loss_count),
     }
     state.loss_sum, state.loss_count = 0.0, 0
-    improved = False
+    if job.together is not None:
+        point |= job.together.point()
+    improved: list[Part] = []
     if job.selection is not None:
-        point["selection"] = score = job.score(predict(job, job.selection))
-        improved = state.best_score is None or score > state.best_score
+        scores = {
+            part.name: part.score(predict(job, part.selection, part.network))
+            for part in parts
+            if part.selection is not None
+        }
+        point["selection"] = sum(scores.values()) / len(scores)
+        for part in parts:
+            score = scores[part.name]
+            if job.together is not None:
+                point["tasks"][part.name]["selection"] = score
+            if part.name not in state.best or score > state.best[part.name][0]:
+                state.best[part.name] = [score, state.step]
+                improved.append(part)
         state.stale = 0 if improved else state.stale + 1
         if improved:
-            state.best_score, state.best_step = score, state.step
+            state.best_score = sum(score for score, _ in state.best.values()) / len(parts)
+            state.best_step = state.step
         if 0 < job.recipe.patience <= state.stale:
             state.stopped = "patience"
     state.curve.append(point)
-    return improved and job.recipe.checkpoint == "best"
+    return improved if job.recipe.checkpoint == "best" else []
+
+
+def _all_best(parts: Sequence[Part]) -> Weights:
+    """The best weights of all parts, under their names, for a checkpoint."""
+    return {f"{p.name}/{name}" if p.name else name: tensor for p in parts for name, tensor in p.best.items()}
+
+
+def _give_back(best: Weights, parts: Sequence[Part]) -> None:
+    """Give each part the best weights that are its own among a checkpoint's."""
+    named = {part.name: part for part in parts}
+    for name, tensor in best.items():
+        task, _, rest = name.rpartition("/")
+        named[task].best[rest] = tensor
 
 
 def _report(job: Job, state: State, total: int, n_epochs: int) -> None:

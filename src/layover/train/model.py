@@ -42,14 +42,8 @@ def load(
     """
     encoder = warm.encoder(location, recipe.dropout if recipe.dropout_at == "encoder" else None, start)
     tokenizer = warm.tokenizer(location)
-    dropout = warm.own_dropout(encoder.config) if recipe.dropout is None else recipe.dropout
-    inner = INNER_DROPOUT if recipe.dropout is None or recipe.dropout_at == "output" else recipe.dropout
     noise = Noise()
-    if task.output == "tokens":
-        masked.check_mask(tokenizer, encoder, location)
-        head = masked.head_for(location, encoder, seed)
-    else:
-        head = Head(encoder.config.hidden_size, task, dropout, seed, noise, inner)
+    head = new_head(location, encoder, tokenizer, task, recipe, seed, noise)
     if carried and start is not None:
         _carry(head, start, task)
     longest = _max_length(encoder, tokenizer)
@@ -58,6 +52,21 @@ def load(
         surgery.apply(encoder, operation, seed)
         network.reset = operation.reset
     return Loaded(network, tokenizer, min(recipe.max_length, longest))
+
+
+def new_head(
+    location: str, encoder: Any, tokenizer: Any, task: Task, recipe: Recipe, seed: int, noise: Noise
+) -> Head | masked.MaskedHead:
+    """A new head for `task` on an encoder, which draws its dropout from the encoder's `noise`.
+
+    For hidden tokens, that of the release at `location` where it has one.
+    """
+    if task.output == "tokens":
+        masked.check_mask(tokenizer, encoder, location)
+        return masked.head_for(location, encoder, seed)
+    dropout = warm.own_dropout(encoder.config) if recipe.dropout is None else recipe.dropout
+    inner = INNER_DROPOUT if recipe.dropout is None or recipe.dropout_at == "output" else recipe.dropout
+    return Head(encoder.config.hidden_size, task, dropout, seed, noise, inner)
 
 
 def _carry(head: nn.Module, start: Path, task: Task) -> None:

@@ -168,7 +168,7 @@ def training(
     )
     run = yield job
     loaded = Loaded(network, None, read["train"].max_length)
-    result = work.ended(loaded, run, job, run.ended(), task, validation, n_classes)
+    result = work.ended(loaded, run, job.parts()[0], run.ended(), task, validation, n_classes)
     return Probed(result, _learned(network.mix))
 
 

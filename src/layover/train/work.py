@@ -34,6 +34,7 @@ from layover.train.loop import Job, predict
 from layover.train.masking import Masking, hidden_once
 from layover.train.memory import keep_freed, micro_tokens
 from layover.train.network import Network
+from layover.train.together import Part
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def training(
     task = data.task
     found = splits(data, loaded.tokenizer, loaded.max_length)
     if task.output == "tokens":
-        found = _hiding(found, loaded, seed)
+        found = hiding(found, loaded, seed)
     training, selection, validation = found.train, found.selection if recipe.selects else None, found.validation
     n_classes = n_classes_of(task, training, validation)
     score = scorer(task, selection, n_classes)
@@ -134,7 +135,7 @@ def training(
     run = yield job
     state = run.ended()
     remedies.finish(network, recipe)
-    return ended(loaded, run, job, state, task, validation, n_classes)
+    return ended(loaded, run, job.parts()[0], state, task, validation, n_classes)
 
 
 def scorer(task: Task, selection: Encoded | None, n_classes: int) -> Callable[[Raw], float]:
@@ -149,11 +150,11 @@ def scorer(task: Task, selection: Encoded | None, n_classes: int) -> Callable[[R
 
 
 def ended(
-    loaded: model.Loaded, run: Run, part: Job, state: State, task: Task, validation: Encoded, n_classes: int
+    loaded: model.Loaded, run: Run, part: Part, state: State, task: Task, validation: Encoded, n_classes: int
 ) -> Result:
     """What a run ends with for one of its tasks, whose network stands as it is to be scored."""
     job, training, selection = run.job, part.train, part.selection
-    decoded = decode(task, validation, predict(job, validation), n_classes)
+    decoded = decode(task, validation, predict(job, validation, part.network), n_classes)
     named = {"train": training, "selection": selection, "validation": validation}
     parts = {name: part for name, part in named.items() if part is not None}
     return Result(
@@ -221,7 +222,7 @@ def write_weights(folder: Path, task: Task, result: Result) -> None:
     result.tokenizer.save_pretrained(folder)
 
 
-def _hiding(found: Splits, loaded: model.Loaded, seed: int) -> Splits:
+def hiding(found: Splits, loaded: model.Loaded, seed: int) -> Splits:
     """Plain text of which tokens are hidden: anew in every step of training, once for what is evaluated."""
     encoder: Any = loaded.network.encoder
     masking = Masking.of(loaded.tokenizer, encoder.get_input_embeddings().num_embeddings, seed)

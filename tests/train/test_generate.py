@@ -16,7 +16,7 @@ from transformers import BertConfig, BertLMHeadModel
 
 from layover.encoders import find
 from layover.errors import EncoderError
-from layover.synthesis.sentences import NO_FAKES, NO_BORDER, TOO_LONG, Made, Rules, Sentence, parts
+from layover.synthesis.sentences import NO_BORDER, NO_FAKES, TOO_LONG, Made, Rules, Sentence, parts
 from layover.train.generate import DOUBT, Generator, gumbel, load, nucleus
 
 

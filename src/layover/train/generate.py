@@ -18,7 +18,7 @@ import torch
 from layover.encoders import Encoder, location_parts
 from layover.errors import EncoderError, Problem
 from layover.synthesis.corruption import REDRAWS
-from layover.synthesis.sentences import NO_FAKES, NO_BORDER, TOO_LONG, Dropped, Made, Sentence
+from layover.synthesis.sentences import NO_BORDER, NO_FAKES, TOO_LONG, Dropped, Made, Sentence
 from layover.train.determinism import derive, pick_device, prepare_process
 
 DOUBT = 1e-3  # of a logit or a mass; fp32 logits of a batch and of one sequence differ by less than a tenth of it

@@ -108,6 +108,9 @@ def test_a_generator_is_trained_and_generates(text: Path, command: Command) -> N
     Path("line.txt").write_text("one paragraph\n", encoding="utf-8")
     short = command("generator", "line.txt", "--out", "other")
     assert (short.code, "holds no two paragraphs" in short.err) == (2, True)
+    small = command("generator", text, "--out", "other", *TINY[:-4], "--batch-size", 1_000)
+    assert (small.code, "a batch has 1000" in small.err) == (2, True)
+    assert not Path("other").exists()
 
 
 @pytest.mark.slow

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from tests.kit import Terminal, study_words, write_study
+
+from layover.live import Counting
 
 
 @pytest.fixture
@@ -33,3 +37,12 @@ def test_ctrl_c_ends_a_run_at_once_and_the_next_one_goes_on(study: Path, tmp_pat
     again = Terminal(tmp_path, "run", str(study))
     assert again.end() == 0, again.shown
     assert re.search(r"[12] steps run, [12] reused, 0 failed", again.shown)
+
+
+def test_what_is_counted_is_a_bar_on_a_terminal() -> None:
+    shown = io.StringIO()
+    with Counting(Console(file=shown, force_terminal=True, width=80), "sentences") as bar:
+        bar(0, 20)
+        bar(15, 20)
+    assert "sentences" in shown.getvalue()
+    assert "15/20" in shown.getvalue()

@@ -84,7 +84,7 @@ def test_blocks_of_a_pass_are_read_once_each() -> None:
 
 
 def test_a_text_too_short_for_a_batch_is_refused(paragraphs: list[str], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds \d blocks of 16 tokens, fewer than the 4 of a batch"):
+    with pytest.raises(UserError, match=r"holds \d blocks of 16 tokens, a batch has 4"):
         trained(paragraphs[:2], tmp_path / "w")
 
 

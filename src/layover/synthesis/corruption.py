@@ -7,6 +7,7 @@ ending or another fake is drawn again.
 from __future__ import annotations
 
 import random
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -82,13 +83,17 @@ class NGrams:
     the end of one, and leave the sentence in question out: else the model would mostly recite its true ending.
     """
 
-    def __init__(self, sentences: Sequence[Sequence[str]], order: int) -> None:
+    def __init__(self, sentences: Iterable[Sequence[str]], order: int) -> None:
         """Count the n-grams of up to `order` words in sentences given as lists of words."""
         self._vocabulary: dict[str, int] = {}
-        ids = [[self._vocabulary.setdefault(word, len(self._vocabulary)) for word in s] for s in sentences]
-        self._words, self._sentences, self._order = list(self._vocabulary), ids, order
-        flat = np.array([i for sentence in ids for i in sentence], np.int64)
-        left = np.array([n for s in ids for n in range(len(s), 0, -1)], np.int64)  # words to the end of the sentence
+        read, lengths = array("q"), array("q")
+        for words in sentences:
+            read.extend(self._vocabulary.setdefault(word, len(self._vocabulary)) for word in words)
+            lengths.append(len(words))
+        self._words, self._order = list(self._vocabulary), order
+        self._flat = flat = np.frombuffer(read, np.int64)
+        self._ends = np.cumsum(np.frombuffer(lengths, np.int64))
+        left = np.repeat(self._ends, lengths) - np.arange(len(flat))  # words to the end of the sentence
         self._grams: list[NDArray[np.int64]] = []  # [k]: sorted, one per occurrence of k + 1 words
         self._contexts: list[NDArray[np.int64]] = []  # [k]: the different ones: a longer gram names its context so
         self._n_types: list[NDArray[np.int64]] = []  # [k]: how many different grams there are before each
@@ -136,7 +141,7 @@ class NGrams:
     def _levels(self, context: Sequence[str], without: int | None) -> list[tuple[int, Counter[int]]]:
         """For each length of context from 0 on that the text has: (its name, the words after it in `without`)."""
         ids = [self._vocabulary.get(word, -1) for word in context][-(self._order - 1) :] if self._order > 1 else []
-        own = self._sentences[without] if without is not None else []
+        own = self._ids(without) if without is not None else []
         found: list[tuple[int, Counter[int]]] = []
         for k in range(len(ids) + 1):
             last = ids[len(ids) - k :]
@@ -146,6 +151,10 @@ class NGrams:
             following = Counter(own[i + k] for i in range(len(own) - k) if own[i : i + k] == last)
             found.append((name, following))
         return found
+
+    def _ids(self, sentence: int) -> list[int]:
+        start = self._ends[sentence - 1] if sentence else 0
+        return self._flat[start : self._ends[sentence]].tolist()
 
     def _name(self, ids: Sequence[int]) -> int | None:
         name = 0

@@ -38,6 +38,8 @@ class Folder:
         for path in (finished, begun):
             if path.is_file():
                 self._check_same(path)
+                if path is finished:  # perhaps killed while the pieces were dropped
+                    shutil.rmtree(self.partial, ignore_errors=True)
                 return path is finished
         if self.path.exists() and not self.path.is_dir():
             raise UserError(Problem(str(self.path), "is a file", "name a new folder with --out"))
@@ -67,7 +69,7 @@ class Folder:
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Write the record, the settings and other facts, and drop the pieces."""
         write_json(self.path / self.record, {"settings": self.settings, **facts})
-        shutil.rmtree(self.partial)
+        shutil.rmtree(self.partial, ignore_errors=True)
 
     def _check_same(self, path: Path) -> None:
         found = read_json(path).get("settings", {})

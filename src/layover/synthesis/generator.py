@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from layover.errors import Problem, TaskError
+from layover.errors import Problem, TaskError, UserError
 from layover.files import digest_once
 from layover.synthesis.folder import Folder
 from layover.synthesis.sentences import check_file, paragraphs
@@ -34,7 +34,11 @@ def make(text: Path, sizes: Sizes, out: Path, tell: Callable[[int, int], None]) 
             message = "holds no two paragraphs: one is held out"
             raise TaskError(Problem(str(text), message, "give a text file with one paragraph per line"))
         folder.begin()
-        trained = train(found, sizes, folder.partial, tell)
+        try:
+            trained = train(found, sizes, folder.partial, tell)
+        except UserError:
+            folder.abandon()
+            raise
         trained.save(out)
         folder.finish({"made_from": {"text": text.name}, "facts": trained.facts})
     return folder.recorded()

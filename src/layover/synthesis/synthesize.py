@@ -149,7 +149,7 @@ def _maker(wanted: Synthesis, splits: Sequence[Split], batch_size: int) -> Make:
     if wanted.corrupt == "swap":  # within a split: what is true in train is not false in validation
         draws = {split.name: Endings(split.drawn).draw for split in splits}
     elif wanted.corrupt == "ngram":
-        model = NGrams([text.split() for _, text in sentences.sentences(wanted.text)], wanted.order)
+        model = NGrams((text.split() for _, text in sentences.sentences(wanted.text)), wanted.order)
         draws = dict.fromkeys(SPLITS, model.ending)
     draws = draws or dict.fromkeys(SPLITS, shuffled)
     return lambda split, piece: [corrupted(each, draws[split], wanted.fakes, wanted.seed) for each in piece]

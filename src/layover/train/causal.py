@@ -78,8 +78,8 @@ def train(paragraphs: Sequence[str], sizes: Sizes, work: Path, tell: Tell) -> Tr
     tokenizer = _tokenizer(rest, sizes, work)
     blocks = _blocks(tokenizer, rest, sizes.length, sizes.steps * sizes.batch_size)
     if len(blocks) < sizes.batch_size:
-        message = f"holds {len(blocks):,} blocks of {sizes.length} tokens, fewer than the {sizes.batch_size} of a batch"
-        raise UserError(Problem("the text", message, "give a longer text, or lower --length or --batch-size"))
+        message = f"the text holds {len(blocks):,} blocks of {sizes.length} tokens, a batch has {sizes.batch_size}"
+        raise UserError(Problem("--length, --batch-size", message, "give a longer text, or lower one of the two"))
     model = _model(sizes, len(tokenizer), tokenizer.convert_tokens_to_ids(END)).to(device)
     loss = _fit(model, blocks, sizes, work, tell)
     facts = {"parameters": sum(p.numel() for p in model.parameters()), "blocks": len(blocks), "loss": loss}

@@ -130,7 +130,7 @@ def look_at(joint: Joint, task: str, role: str, cell: Cell) -> Member:
 
 
 def mixed(settings: Mixing, names: Iterable[str]) -> Mixture:
-    """A strategy's settings as those of a step that trains on these tasks; what the sampler does not use is left out."""
+    """A strategy's settings as those of a step that trains on these tasks; what nothing reads is as it is unsaid."""
     taken = {f.name: getattr(settings, f.name) for f in dataclasses.fields(Mixture) if f.name != "fixed"}
     plain = Mixture()
     if settings.sampler != "temperature":
@@ -148,18 +148,20 @@ def mixed(settings: Mixing, names: Iterable[str]) -> Mixture:
 def wrong(settings: Mixing) -> list[Problem]:
     """What is wrong with settings by themselves."""
     positive: Mapping[str, float] = {
-        "temperature": settings.temperature, "gradnorm_alpha": settings.gradnorm_alpha,
-        "weights_rate": settings.weights_rate, **{f"fixed.{name}": value for name, value in settings.fixed.items()},
-    }  # fmt: skip
+        **{name: getattr(settings, name) for name in ("gradnorm_alpha", "weights_rate")},
+        **{f"fixed.{name}": value for name, value in settings.fixed.items()},
+    }
     problems = [
         Problem(place, f"{value} is not above 0", "say a number above 0")
         for place, value in positive.items()
         if not 0 < value < math.inf
     ]
+    if not 1 <= settings.temperature < math.inf:
+        what = f"{settings.temperature} would take tasks further apart than their sizes are"
+        problems.append(Problem("temperature", what, "say 1, which is in proportion to size, or more"))
     if settings.cap < 1:
-        problems.append(
-            Problem("cap", f"{settings.cap} is no number of examples", "say 1 or more: T5 took 2**16 to 2**21")
-        )
+        what = f"{settings.cap} is no number of examples"
+        problems.append(Problem("cap", what, "say 1 or more, such as 16384"))
     if settings.fixed and settings.weights != "fixed":
         what = f"are weights that {settings.weights!r} would learn anew"
         problems.append(Problem("fixed", what, "leave it out, or say weights = 'fixed'"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from layover.errors import Problem, StudyError, did_you_mean
-from layover.step import Joint, Member, Mixture, Recipe, key_of
+from layover.step import Joint, Member, Mixture, Recipe, Step, key_of
 from layover.strategies.strategy import Cell, Column
 
 SHOWN = 4  # tasks that a label names
@@ -112,25 +112,25 @@ def together(settings: Mixing, tasks: Iterable[str], cell: Cell) -> Member:
     problems += unfit(mixture, recipe, names)
     if problems:
         raise StudyError(*problems)
-    alone = [cell.train(name, roles[name]) for name in names] if settings.sampler == "dynamic" else []
+    alone = tuple(key_of(cell.train(name, roles[name])) for name in names) if settings.sampler == "dynamic" else ()
     refs = tuple(cell.ref(name, roles[name]) for name in names)
-    keys = tuple(map(key_of, alone))
-    joint = Joint(cell.encoder, refs, recipe, cell.seed, mixture, recipe_from=chosen, alone=keys)
+    joint = Joint(cell.encoder, refs, recipe, cell.seed, mixture, recipe_from=chosen, alone=alone)
+    return member(joint, cell.target, cell.role, cell)
+
+
+def member(joint: Joint, task: str, role: str, cell: Cell, start: Step | None = None) -> Member:
+    """The step that takes one task out of a joint training, which goes on from `start`; the plan takes both in."""
+    names = [ref.name for ref in joint.tasks]
     shown = " + ".join(names) if len(names) <= SHOWN else f"{len(names)} tasks jointly"
-    cell.add(joint, "", "joint", shown)
-    return look_at(joint, cell.target, cell.role, cell)
-
-
-def look_at(joint: Joint, task: str, role: str, cell: Cell) -> Member:
-    """The step that takes one task out of a joint training."""
-    ref = next(ref for ref in joint.tasks if ref.name == task)
+    cell.add(joint, "", "joint", shown, start)
+    ref = joint.tasks[names.index(task)]
     found = Member(joint.encoder, ref, joint.seed, key_of(joint))
     cell.add(found, task, role, start=joint)
     return found
 
 
 def mixed(settings: Mixing, names: Iterable[str]) -> Mixture:
-    """A strategy's settings as those of a step that trains on these tasks; what nothing reads is as it is unsaid."""
+    """A strategy's settings as a step has them for these tasks; what nothing reads is as if it were not said."""
     taken = {f.name: getattr(settings, f.name) for f in dataclasses.fields(Mixture) if f.name != "fixed"}
     plain = Mixture()
     if settings.sampler != "temperature":

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from layover import encoders
 from layover.encoders import Encoder
 from layover.errors import Problem, StudyError, UserError, raise_all
-from layover.step import Choose, Recipe, Step, TaskRef, Train, key_of
+from layover.step import Choose, Joint, Recipe, Step, TaskRef, Train, key_of
 from layover.strategies import Cell, Strategy
 from layover.study import Study
 from layover.tasks import Task
@@ -177,7 +177,7 @@ class _Maker:
 
     def add(self, step: Step, label: str, task: str, role: str) -> Step:
         key = self.compiler.add(step, label, task, role)
-        self.compiler.requested += 1
+        self.compiler.requested += isinstance(step, Train | Joint)
         if task:
             self.made[key] = task, role
         return step

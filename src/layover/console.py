@@ -72,7 +72,7 @@ def show_plan(session: Session, decisions: Sequence[Decision]) -> None:
     study, counts = session.plan.study, Counter(decision.action for decision in decisions)
     sizes = f"{len(study.encoders)} encoder(s), {len(study.strategies)} strategies, {len(session.plan.tasks)} tasks"
     say(f"study {study.name}: {sizes}, {len(study.seeds)} seed(s), {len(session.plan.scores)} cells")
-    trainings = sum(decision.kind == "train" for decision in decisions)
+    trainings = sum(decision.kind in ("train", "joint") for decision in decisions)
     say(f"{len(decisions)} steps, {trainings} of them trainings: sharing saves {session.plan.requested - trainings} of "
         f"{session.plan.requested}; {', '.join(f'{n} {word}' for word, n in counts.items())}")  # fmt: skip
     say(estimate_line(session, to_do(decisions)))

@@ -18,7 +18,7 @@ from typing import Any
 from layover.errors import Problem, UserError
 from layover.files import write_json, write_text
 from layover.kinds.common import task_of
-from layover.step import Train
+from layover.step import Joint, Member, Train
 from layover.store import Store
 from layover.tasks import Task
 from layover.upkeep import find_step, labels_of
@@ -53,7 +53,7 @@ def export(store: Store, name: str, folder: Path) -> Exported:
     _check_folder(folder)
     weights = _weights(store, key, label)
     step = store.step(key)
-    assert isinstance(step, Train)
+    assert isinstance(step, Train | Member)
     labelled = tuple(store.read(key, "weights/head.json")["labels"])
     task = dataclasses.replace(task_of(step.task), labels=labelled)
     steps = [_record(store, labels, one) for one in _chain(store, key)]
@@ -104,9 +104,12 @@ def _weights(store: Store, key: str, label: str) -> Path:
     again = f"train it with them: layover run STUDY --keep-weights {label!r} --store {store.root}"
     if not store.finished(key):
         raise UserError(Problem(label, "is not finished", again))
-    if not isinstance(store.step(key), Train):
+    if not isinstance(step := store.step(key), Train | Member):
         hint = "name one of the trainings: `layover store ls` lists them"
-        raise UserError(Problem(label, "is the choice of a sweep, which has no weights", hint))
+        what = "is the choice of a sweep, which has no weights"
+        if isinstance(step, Joint):
+            what, hint = "is a joint training, which has a model for each of its tasks", "name one of its members"
+        raise UserError(Problem(label, what, hint))
     weights = store.weights(key)
     if weights is None:
         why = "its weights are not in the store: only those that a later step starts from are kept"
@@ -123,7 +126,7 @@ def _chain(store: Store, key: str | None) -> list[str]:
     while key is not None:
         found.insert(0, key)
         step = store.step(key) if store.finished(key) else None
-        key = step.start if isinstance(step, Train) else None
+        key = step.of if isinstance(step, Member) else getattr(step, "start", None)
     return found
 
 

@@ -18,7 +18,7 @@ from layover.executors.workers import Workers
 from layover.kinds.common import data_of
 from layover.plan import Plan, compile_plan
 from layover.run import prepare
-from layover.step import Choose, Measure, Probe, to_json
+from layover.step import Choose, Joint, Measure, Probe, Step, to_json
 from layover.store import Store
 from layover.study import Study, load_study
 from layover.suits import check_extras
@@ -93,9 +93,10 @@ class Session:
                 kind, problems = type(error), [*problems, *error.problems]
         raise_all(kind, problems)
         largest = max((encoder.bytes for encoder in self.plan.encoders.values()), default=0)
-        kept = len(self.plan.kept() & set(todo))
+        kept = sum(_models(self.plan.steps[key]) for key in self.plan.kept() & set(todo))
         # a checkpoint holds the model, two moments and the best weights so far
-        self.store.check_writable(SPARE_BYTES + (kept + 4) * largest if todo else 0)
+        held = 3 + max(map(_models, steps), default=0)
+        self.store.check_writable(SPARE_BYTES + (kept + held) * largest if todo else 0)
 
     def run(
         self, executor: Executor | None = None, on_event: Event = lambda *_: None, workers: int | None = None
@@ -159,6 +160,11 @@ class Session:
             "steps": {key: to_json(step) for key, step in plan.steps.items()},
             "cells": [score.__dict__ for score in plan.scores],
         }
+
+
+def _models(step: Step) -> int:
+    """How many models a step may leave: a joint training has the best weights of each task."""
+    return len(step.tasks) if isinstance(step, Joint) else 1
 
 
 def run(study: Study | str | Path, **options: Any) -> Session:

@@ -115,7 +115,9 @@ def _lineage(plan: Plan, key: str) -> list[str]:
     own = {"joint": " + ".join(task.name for task in step.tasks), "merge": "merged", "measure": "measured"}
     name = step.task.name if isinstance(step, Train | Probe | Member) else own[step.kind]
     before = [k for k in step.parents if not isinstance(plan.steps[k], Choose)]
-    if before and not isinstance(step, Joint):
+    if isinstance(step, Joint):
+        before = [step.start] if step.start else []
+    if before:
         return [*_lineage(plan, before[0]), name]
     return [next(name for name, encoder in plan.encoders.items() if encoder.identity == step.encoder), name]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from layover.errors import Problem, StudyError, did_you_mean
-from layover.step import Joint, Member, Mixture, Recipe, key_of
+from layover.step import Joint, Member, Mixture, Recipe, Step, key_of
 from layover.strategies.strategy import Cell, Column
 
 SHOWN = 4  # tasks that a label names
@@ -112,25 +112,25 @@ def together(settings: Mixing, tasks: Iterable[str], cell: Cell) -> Member:
     problems += unfit(mixture, recipe, names)
     if problems:
         raise StudyError(*problems)
-    alone = [cell.train(name, roles[name]) for name in names] if settings.sampler == "dynamic" else []
+    alone = tuple(key_of(cell.train(name, roles[name])) for name in names) if settings.sampler == "dynamic" else ()
     refs = tuple(cell.ref(name, roles[name]) for name in names)
-    keys = tuple(map(key_of, alone))
-    joint = Joint(cell.encoder, refs, recipe, cell.seed, mixture, recipe_from=chosen, alone=keys)
+    joint = Joint(cell.encoder, refs, recipe, cell.seed, mixture, recipe_from=chosen, alone=alone)
+    return member(joint, cell.target, cell.role, cell)
+
+
+def member(joint: Joint, task: str, role: str, cell: Cell, start: Step | None = None) -> Member:
+    """The step that takes one task out of a joint training, which goes on from `start`; the plan takes both in."""
+    names = [ref.name for ref in joint.tasks]
     shown = " + ".join(names) if len(names) <= SHOWN else f"{len(names)} tasks jointly"
-    cell.add(joint, "", "joint", shown)
-    return look_at(joint, cell.target, cell.role, cell)
-
-
-def look_at(joint: Joint, task: str, role: str, cell: Cell) -> Member:
-    """The step that takes one task out of a joint training."""
-    ref = next(ref for ref in joint.tasks if ref.name == task)
+    cell.add(joint, "", "joint", shown, start)
+    ref = joint.tasks[names.index(task)]
     found = Member(joint.encoder, ref, joint.seed, key_of(joint))
     cell.add(found, task, role, start=joint)
     return found
 
 
 def mixed(settings: Mixing, names: Iterable[str]) -> Mixture:
-    """A strategy's settings as those of a step on these tasks; what the sampler does not use is left out."""
+    """A strategy's settings as a step has them for these tasks; what nothing reads is as if it were not said."""
     taken = {f.name: getattr(settings, f.name) for f in dataclasses.fields(Mixture) if f.name != "fixed"}
     plain = Mixture()
     if settings.sampler != "temperature":
@@ -148,18 +148,20 @@ def mixed(settings: Mixing, names: Iterable[str]) -> Mixture:
 def wrong(settings: Mixing) -> list[Problem]:
     """What is wrong with settings by themselves."""
     positive: Mapping[str, float] = {
-        "temperature": settings.temperature, "gradnorm_alpha": settings.gradnorm_alpha,
-        "weights_rate": settings.weights_rate, **{f"fixed.{name}": value for name, value in settings.fixed.items()},
-    }  # fmt: skip
+        **{name: getattr(settings, name) for name in ("gradnorm_alpha", "weights_rate")},
+        **{f"fixed.{name}": value for name, value in settings.fixed.items()},
+    }
     problems = [
         Problem(place, f"{value} is not above 0", "say a number above 0")
         for place, value in positive.items()
         if not 0 < value < math.inf
     ]
+    if not 1 <= settings.temperature < math.inf:
+        what = f"{settings.temperature} would take tasks further apart than their sizes are"
+        problems.append(Problem("temperature", what, "say 1, which is in proportion to size, or more"))
     if settings.cap < 1:
-        problems.append(
-            Problem("cap", f"{settings.cap} is no number of examples", "say 1 or more: T5 took 2**16 to 2**21")
-        )
+        what = f"{settings.cap} is no number of examples"
+        problems.append(Problem("cap", what, "say 1 or more, such as 16384"))
     if settings.fixed and settings.weights != "fixed":
         what = f"are weights that {settings.weights!r} would learn anew"
         problems.append(Problem("fixed", what, "leave it out, or say weights = 'fixed'"))

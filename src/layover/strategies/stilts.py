@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from layover.errors import Problem, StudyError
-from layover.step import Step, Train
+from layover.step import Joint, Mixture, Step, Train, key_of
+from layover.strategies.multitask import member
 from layover.strategies.strategy import Cell, Column
 
 ARROW = " → "
@@ -20,7 +21,9 @@ class Stilts:
     Pruksachatkun et al. 2020, section 3. `sources` are columns of one intermediate task each; `chains` are columns of
     several in turn. `sizes` are numbers of training questions of the (last) intermediate task, drawn by the seed, a
     smaller subset within a larger one; 0 stands for all. `head` "carried" goes on with the source's head, where the
-    labels are the target's. Which checkpoint a stage hands on is its recipe's `checkpoint`.
+    labels are the target's. Which checkpoint a stage hands on is its recipe's `checkpoint`. `text` is a task that every
+    intermediate stage is mixed with, each as large as it is, up to `text_cap` examples (papers.md 1.9); what is handed
+    on is the intermediate task's checkpoint.
     """
 
     kind: ClassVar[str] = "stilts"
@@ -29,6 +32,8 @@ class Stilts:
     chains: tuple[tuple[str, ...], ...] = ()
     sizes: tuple[int, ...] = ()
     head: str = "new"
+    text: str = ""
+    text_cap: int = 16384
 
     def __post_init__(self) -> None:
         problems = []
@@ -44,6 +49,11 @@ class Stilts:
         ]
         if self.head not in ("new", "carried"):
             problems.append(Problem("head", f"{self.head!r} is not a way to begin", "choices: new, carried"))
+        if self.text in {*self.sources, *(task for chain in self.chains for task in chain)}:
+            problems.append(Problem("text", f"{self.text!r} is an intermediate task too", "mix them with another one"))
+        if self.text_cap < 1:
+            what = f"{self.text_cap} is no number of examples"
+            problems.append(Problem("text_cap", what, "say 1 or more, such as 16384"))
         if problems:
             raise StudyError(*problems)
 
@@ -54,8 +64,9 @@ class Stilts:
         return tuple(Column(ARROW.join(way), f"{size} rows" if size else "", (way, size)) for way, size in sized)
 
     def uses(self) -> tuple[str, ...]:
-        """Every intermediate task."""
-        return tuple(dict.fromkeys([*self.sources, *(task for chain in self.chains for task in chain)]))
+        """Every intermediate task, and what they are mixed with."""
+        named = [*self.sources, *(task for chain in self.chains for task in chain), *filter(None, [self.text])]
+        return tuple(dict.fromkeys(named))
 
     def reach(self, cell: Cell) -> Train:
         """Train on each source in turn, then on the target from there."""
@@ -63,5 +74,18 @@ class Stilts:
         start: Step | None = None
         for number, task in enumerate(way):
             limit = size if size and number == len(way) - 1 else None
-            start = cell.train(task, "source", start, limit=limit, what=f"{limit} rows" if limit else "")
+            if self.text:
+                start = self._mixed(cell, task, start, limit)
+            else:
+                start = cell.train(task, "source", start, limit=limit, what=f"{limit} rows" if limit else "")
         return cell.train(cell.target, cell.role, start, carried=self.head == "carried")
+
+    def _mixed(self, cell: Cell, task: str, start: Step | None, limit: int | None) -> Step:
+        """Train on a source and the text at once, from `start`; what goes on is the source's."""
+        recipe, chosen = cell.make.recipe(task, "source")
+        refs = [cell.ref(task, "source", limit), cell.ref(self.text, "source")]
+        before = key_of(start) if start else None
+        mixture = Mixture(sampler="capped", cap=self.text_cap)
+        in_order = tuple(sorted(refs, key=lambda ref: ref.name))
+        joint = Joint(cell.encoder, in_order, recipe, cell.seed, mixture, before, chosen)
+        return member(joint, task, "source", cell, start)

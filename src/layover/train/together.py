@@ -89,7 +89,7 @@ class Together:
         self.last = list(layers_of(self.whole.encoder)[-1].parameters()) if mixture.weights == "gradnorm" else []
         self.apart = mixture.conflict != "ignore" or mixture.weights == "gradnorm"
         self.standing: dict[str, Any] = {}
-        self.sums = torch.zeros(len(self.parts), device=device)
+        self.sums = torch.zeros(len(self.parts), dtype=torch.float64, device=device)
         self.cosines: dict[str, torch.Tensor] = {}
 
     def __len__(self) -> int:
@@ -120,7 +120,9 @@ class Together:
         if not state.mixing:
             none = [0.0] * len(self.parts)
             state.mixing |= {"loss": none, "targets": [0] * len(none), "cosines": {}, **self.weighing.begin()}
-        self.standing = state.mixing
+        self.standing, kind = state.mixing, {"dtype": torch.float64, "device": self.sums.device}
+        self.sums = torch.tensor(self.standing["loss"], **kind)
+        self.cosines = {pair: torch.tensor(value, **kind) for pair, value in self.standing["cosines"].items()}
 
     def steps(self, recipe: Recipe) -> int:
         """Optimizer steps of the first epoch, by which the schedule of the learning rate is laid out."""
@@ -174,7 +176,7 @@ class Together:
         """Leave the sum of the tasks' gradients in the weights, as the mixture says what to do about conflicts."""
         for one, other in combinations(sorted(found), 2):
             names = BETWEEN.join(self.parts[number].name for number in (one, other))
-            value = torch.stack([cosine(found[one], found[other]), torch.ones((), device=self.sums.device)])
+            value = torch.stack([cosine(found[one], found[other]).double(), torch.ones_like(self.sums[0])])
             self.cosines[names] = self.cosines[names] + value if names in self.cosines else value
         gradients = list(found.values())
         if self.mixture.conflict == "pcgrad":
@@ -183,14 +185,9 @@ class Together:
             parameter.grad = gradient
 
     def settle(self) -> None:
-        """Move what is on the device into `standing`; waits for the device."""
-        for number, value in enumerate(self.sums.tolist()):
-            self.standing["loss"][number] += value
-        for names, value in self.cosines.items():
-            before = self.standing["cosines"].get(names, [0.0, 0.0])
-            self.standing["cosines"][names] = [a + b for a, b in zip(before, value.tolist(), strict=True)]
-        self.sums.zero_()
-        self.cosines = {}
+        """Bring what is summed on the device into `standing`; waits for the device."""
+        self.standing["loss"] = self.sums.tolist()
+        self.standing["cosines"] = {pair: value.tolist() for pair, value in self.cosines.items()}
 
     def point(self) -> dict[str, Any]:
         """What the curve says of the steps since its last point, and of the mixture now."""
@@ -204,6 +201,7 @@ class Together:
         }
         if standing["cosines"]:
             found["cosines"] = {pair: total / count for pair, (total, count) in standing["cosines"].items()}
-        none = [0.0] * len(names)
-        standing |= {"loss": none, "targets": [0] * len(names), "cosines": {}}
+        standing |= {"loss": [0.0] * len(names), "targets": [0] * len(names), "cosines": {}}
+        self.sums.zero_()
+        self.cosines = {}
         return found

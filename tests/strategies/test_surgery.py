@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from tests.kit import FAST, HERE, Command, make_encoder, own_table, study_words,
 from layover.encoders import Encoder
 from layover.errors import StudyError
 from layover.plan import Plan, compile_plan
+from layover.session import Session
 from layover.step import Surgery, Train
-from layover.strategies.surgery import Permute, Reinit, permutation
+from layover.strategies.surgery import Permute, Reinit, Truncate, permutation
 from layover.study import Study
 
 
@@ -132,6 +134,47 @@ def test_what_does_not_fit_is_refused_with_its_place_and_choices(
     table, told = WRONG[what]
     with pytest.raises(StudyError, match=told):
         plan_of(tmp_path, monkeypatch, kind="reinit", **table)
+
+
+def test_truncate_cuts_the_encoder_and_trains_the_head_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(tmp_path, monkeypatch, kind="truncate", keep=[1, 5, 6])
+    found = cells(plan)
+    assert {name: step.surgery and step.surgery.depth for name, step in found.items()} == {
+        "keep 1": 1, "keep 5": 5, "keep 6": None
+    }  # fmt: skip
+    assert {step.recipe.freeze for step in found.values()} == {"encoder"}
+    assert "e · mine frozen keep 5 · s1" in plan.labels.values()
+    assert len(plan.steps) == 4
+    assert list(cells(plan_of(tmp_path, monkeypatch, kind="truncate"))) == [f"keep {k}" for k in range(1, 7)]
+    with pytest.raises(StudyError, match=r"odd\.keep: 0 does not fit .* 6 layers\n    choices: 1 to 6"):
+        plan_of(tmp_path, monkeypatch, kind="truncate", keep=[0])
+    with pytest.raises(StudyError, match="keep: is empty"):
+        Truncate(())
+
+
+def test_of_a_truncated_encoder_nothing_is_trained_and_it_scores_as_a_probe_of_that_layer(tmp_path: Path) -> None:
+    pytest.importorskip("layover.train.remedies", reason="freezing is one of the remedies")
+    from safetensors.torch import load_file
+
+    encoder = make_encoder(tmp_path / "tiny", "bert")
+    strategies = {"cut": {"kind": "truncate", "keep": [1]}, "probe": {"kind": "probe", "layers": [1]}}
+    recipe = {**FAST, "epochs": 3, "dropout": 0.0, "learning_rate": 0.01, "adam_epsilon": 1e-4}
+    tasks = {"mine": own_table(tmp_path / "files", "single")}
+    words = study_words(encoder, tmp_path, strategies=strategies, task=tasks, recipe=recipe)
+    session = Session.open(Study(**words), tmp_path / "store")
+    kinds = {step.kind: key for key, step in session.plan.steps.items()}
+    cut, probe = kinds["train"], kinds["probe"]
+    assert session.keeping([cut]).run().complete
+    weights = session.store.weights(cut)
+    assert weights is not None
+    before, after = load_file(encoder / "model.safetensors"), load_file(weights / "encoder.safetensors")
+    assert all(".layer.1." not in name for name in after)
+    assert any(".layer.0." in name for name in after)
+    assert all(before[name].equal(tensor) for name, tensor in after.items())
+    losses = [
+        [json.loads(line)["loss"] for line in (session.store.folder(k) / "curve.jsonl").open()] for k in (cut, probe)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
 def test_permute_refuses_none_and_repeated_seeds() -> None:

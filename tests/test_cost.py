@@ -12,7 +12,7 @@ from tests.kit import a_train, fake_work
 
 from layover.cost import Estimate, estimate, words
 from layover.files import write_json
-from layover.step import Train, key_of
+from layover.step import Probe, Train, key_of
 from layover.store import Store
 
 
@@ -43,6 +43,14 @@ def test_an_estimate_is_the_median_of_the_most_similar_steps(tmp_path: Path) -> 
     assert asked(store, a_train(task=other)).seconds == 11.0  # the same encoder, any task
     assert asked(store, a_train(seed=8), a_train(seed=9, task=small)).seconds == 14.0
     assert asked(store, a_train(encoder="sha256:new")) == Estimate(0.0, 5, 1)
+
+
+def test_a_probe_is_not_expected_to_take_what_a_training_takes(tmp_path: Path) -> None:
+    store, train = Store.open(tmp_path / "store"), a_train()
+    finished(store, 60.0)
+    probe = Probe(train.encoder, train.task, train.recipe, 1, 2)
+    plan: Any = SimpleNamespace(steps={key_of(probe): probe})
+    assert estimate(plan, store, list(plan.steps)) == Estimate(0.0, 1, 1)
 
 
 @pytest.mark.parametrize(

@@ -27,13 +27,13 @@ class Estimate:
 
 
 def estimate(plan: Plan, store: Store, todo: Iterable[str]) -> Estimate:
-    """The median time of finished steps with the same encoder, task and number of rows, else of the same encoder."""
+    """The median time of finished steps of a kind with the same encoder, task and rows, else with the same encoder."""
     close: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for key in store.finished_keys():
         content = store.read(key, "step.json")
         if "task" in content["step"] and content["kind"] in TIMED:
             seconds = store.read(key, "provenance.json")["seconds"]
-            for place in _places(content["step"]["encoder"], content["step"]["task"]):
+            for place in _places(content["kind"], content["step"]["encoder"], content["step"]["task"]):
                 close[place].append(seconds)
     total, unknown = 0.0, 0
     for key in todo:
@@ -41,15 +41,16 @@ def estimate(plan: Plan, store: Store, todo: Iterable[str]) -> Estimate:
         if not isinstance(step, Train | Probe):
             continue
         task = {"name": step.task.name, "limit_train": step.task.limit_train}
-        found = next((close[p] for p in _places(step.encoder, task) if close[p]), None)
+        found = next((close[p] for p in _places(step.kind, step.encoder, task) if close[p]), None)
         unknown += found is None
         total += statistics.median(found) if found else 0.0
-    similar = sum(len(times) for place, times in close.items() if len(place) == 1)
+    similar = sum(len(times) for place, times in close.items() if len(place) == 2)
     return Estimate(total, similar, unknown)
 
 
-def _places(encoder: str, task: dict) -> list[tuple[str, ...]]:
-    return [(encoder, task["name"], str(task.get("limit_train"))), (encoder, task["name"]), (encoder,)]
+def _places(kind: str, encoder: str, task: dict) -> list[tuple[str, ...]]:
+    name, limit = task["name"], str(task.get("limit_train"))
+    return [(kind, encoder, name, limit), (kind, encoder, name), (kind, encoder)]
 
 
 def words(seconds: float) -> str:

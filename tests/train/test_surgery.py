@@ -72,12 +72,13 @@ def test_the_weights_of_linear_maps_in_reset_layers_change_and_nothing_else(tmp_
     assert inside
     assert norms
     assert (family == "modernbert") == (not biases)
-    for fields, expected in (
+    cases: tuple[tuple[dict[str, Any], set[str]], ...] = (
         ({}, inside - biases),
         ({"layer_norm": "kept"}, inside - biases - norms),
         ({"biases": "reset"}, inside),
         ({"biases": "reset", "layer_norm": "kept"}, inside - norms),
-    ):
+    )
+    for fields, expected in cases:
         encoder = loaded(path)
         surgery.apply(encoder, Surgery(reset=(1,), **fields), seed=1)
         after = values(encoder)
@@ -108,7 +109,8 @@ def test_weights_are_drawn_as_intended_or_as_the_papers_code_drew_them(init: Any
 def test_the_papers_code_is_scipys_truncnorm_with_limits_as_values() -> None:
     theirs = scipy.stats.truncnorm(-2 * 0.02, 2 * 0.02, scale=0.02).rvs(20_000, random_state=0)
     ours = surgery.drawn((20_000,), "released", torch.Generator().manual_seed(0)).numpy()
-    assert scipy.stats.ks_2samp(theirs, ours).pvalue > 1e-3
+    compared: Any = scipy.stats.ks_2samp(theirs, ours)
+    assert compared.pvalue > 1e-3
 
 
 def test_every_layer_has_a_stream_of_its_own_from_the_runs_seed(tmp_path: Path) -> None:
@@ -117,7 +119,8 @@ def test_every_layer_has_a_stream_of_its_own_from_the_runs_seed(tmp_path: Path) 
     def weights(reset: tuple[int, ...], seed: int) -> list[torch.Tensor]:
         encoder = loaded(path)
         surgery.apply(encoder, Surgery(reset=reset), seed)
-        return [layer.attention.self.query.weight.clone() for layer in surgery.layers_of(encoder)]
+        layers: Any = surgery.layers_of(encoder)
+        return [layer.attention.self.query.weight.clone() for layer in layers]
 
     both, first, second = weights((0, 2), 1), weights((0,), 1), weights((2,), 1)
     assert torch.equal(both[0], first[0])

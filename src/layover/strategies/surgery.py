@@ -6,9 +6,9 @@ Layers are numbered from 0, the lowest. With `sources`, the same is done to the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from layover.errors import Problem, StudyError
 from layover.step import Surgery, Train
@@ -130,6 +130,41 @@ class Permute:
         return _reach(cell)
 
 
+@dataclass(frozen=True)
+class Truncate:
+    """Cut the encoder to its lowest layers and train the head alone, as Tamkin et al. 2020 probed (Figure 1).
+
+    `keep` are numbers of lowest layers ("all" for every one from 1). Dropout within the frozen layers goes on, as in
+    the paper; a `probe` reads them without, from one pass.
+    """
+
+    kind: ClassVar[str] = "truncate"
+
+    keep: tuple[int, ...] | str = ALL
+    sources: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        problems = _not_numbers("keep", self.keep)
+        if not self.keep:
+            problems.append(Problem("keep", "is empty", f"name numbers of layers, or {ALL!r}"))
+        if problems:
+            raise StudyError(*problems)
+
+    def columns(self, depth: int | None) -> tuple[Column, ...]:
+        """One column per number of layers, for every source."""
+        layers = _known(depth)
+        kept = _numbers("keep", self.keep, range(1, layers + 1), layers)
+        return _columns(self.sources, ((f"keep {n}", Surgery(depth=n if n < layers else None)) for n in kept))
+
+    def uses(self) -> tuple[str, ...]:
+        """Every intermediate task."""
+        return self.sources
+
+    def reach(self, cell: Cell) -> Train:
+        """Train on the source if there is one, cut, and train a head on the target."""
+        return _reach(cell, {"freeze": "encoder"}, "frozen ")
+
+
 def permutation(n: int, seed: int) -> tuple[int, ...]:
     """The order of n layers for a seed: layers sorted by sha256 of "permute/seed/layer". The same everywhere.
 
@@ -144,12 +179,15 @@ def _columns(sources: Sequence[str], conditions: Iterator[tuple[str, Surgery]]) 
     return tuple(Column(source, name, done) for source in sources or ("",) for name, done in found)
 
 
-def _reach(cell: Cell) -> Train:
+def _reach(cell: Cell, recipe: Mapping[str, Any] | None = None, what: str = "") -> Train:
     """The target after what the cell's condition says; a condition that changes no layer is the run without it."""
     done: Surgery = cell.column.setting
     start = cell.train(cell.source, "source") if cell.source else None
     nothing = not done.reset and done.order in ((), tuple(range(len(done.order)))) and done.depth is None
-    return cell.train(cell.target, cell.role, start, what=cell.column.condition, surgery=None if nothing else done)
+    surgery = None if nothing else done
+    return cell.train(
+        cell.target, cell.role, start, what=f"{what}{cell.column.condition}", surgery=surgery, recipe=recipe
+    )
 
 
 def _known(depth: int | None) -> int:

@@ -11,7 +11,7 @@ from layover.step import Mixture, Places, Recipe
 from layover.tasks.load import TaskData
 from layover.tasks.task import Task
 from layover.train import model, remedies
-from layover.train.cache import Located, splits
+from layover.train.cache import Located
 from layover.train.checkpoint import State
 from layover.train.cohort import Run, fit_together
 from layover.train.determinism import pick_device, prepare_process
@@ -20,7 +20,7 @@ from layover.train.loop import Job
 from layover.train.memory import keep_freed, micro_tokens
 from layover.train.network import Network
 from layover.train.together import Part, Together, beside
-from layover.train.work import Result, ended, hiding, n_classes_of, placed, scorer
+from layover.train.work import Result, ended, n_classes_of, placed, read, scorer
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,7 @@ def _asked(
     recipe: Recipe, seed: int, location: str,
 ) -> Asked:  # fmt: skip
     """A task with a head of its own, or with that of the task before it that has the same labels."""
-    task, found = data.task, splits(data, loaded.tokenizer, loaded.max_length)
-    if task.output == "tokens":
-        found = hiding(found, loaded, seed)
+    task, found = data.task, read(data, loaded, seed)
     shared = _labels(task, mixture)
     if shared not in heads:
         head = model.new_head(location, network.encoder, loaded.tokenizer, task, recipe, seed, network.noise)

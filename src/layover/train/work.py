@@ -29,7 +29,7 @@ from layover.train.collapse import collapse
 from layover.train.decode import Decoded, Raw, decode
 from layover.train.determinism import pick_device, prepare_process
 from layover.train.encode import Encoded
-from layover.train.fisher import Before, of_step
+from layover.train.fisher import Before, fisher
 from layover.train.loop import Job, predict
 from layover.train.masking import Masking, hidden_once
 from layover.train.memory import keep_freed, micro_tokens
@@ -104,13 +104,11 @@ def training(
     if recipe.ewc:
         if before is None or start is None:
             raise StepError("ewc holds a run to what its encoder was trained on before: this one starts from no task")
-        matters = of_step(before, location, start, recipe, seed, device)
+        matters = _matters(before, location, start, recipe, seed, device)
     loaded = model.load(location, start, data.task, recipe, seed, carried, surgery)
 
     task = data.task
-    found = splits(data, loaded.tokenizer, loaded.max_length)
-    if task.output == "tokens":
-        found = hiding(found, loaded, seed)
+    found = read(data, loaded, seed)
     training, selection, validation = found.train, found.selection if recipe.selects else None, found.validation
     n_classes = n_classes_of(task, training, validation)
     score = scorer(task, selection, n_classes)
@@ -179,6 +177,21 @@ def ended(
     )
 
 
+def read(data: Located | TaskData, loaded: model.Loaded, seed: int) -> Splits:
+    """A task's data as a network reads it; of plain text, tokens are hidden."""
+    found = splits(data, loaded.tokenizer, loaded.max_length)
+    return _hiding(found, loaded, seed) if data.task.output == "tokens" else found
+
+
+def _matters(
+    before: Before, location: str, start: Path, recipe: Recipe, seed: int, device: torch.device
+) -> dict[str, torch.Tensor]:
+    """How much each weight in `start` matters to what it was trained on, by the head that was trained with it."""
+    loaded = model.load(location, start, before.data.task, before.recipe, seed, carried=True)
+    encoded, padding = read(before.data, loaded, seed).train, loaded.tokenizer.pad_token_id
+    return fisher(loaded.network.prepare(device), encoded, padding, recipe.ewc_examples, seed, device)
+
+
 def placed(network: Network, location: str, places: Places, device: torch.device) -> Network:
     """The network on its device, set up as asked for: none of this changes what it computes."""
     network.prepare(device)
@@ -222,7 +235,7 @@ def write_weights(folder: Path, task: Task, result: Result) -> None:
     result.tokenizer.save_pretrained(folder)
 
 
-def hiding(found: Splits, loaded: model.Loaded, seed: int) -> Splits:
+def _hiding(found: Splits, loaded: model.Loaded, seed: int) -> Splits:
     """Plain text of which tokens are hidden: anew in every step of training, once for what is evaluated."""
     encoder: Any = loaded.network.encoder
     masking = Masking.of(loaded.tokenizer, encoder.get_input_embeddings().num_embeddings, seed)

@@ -21,7 +21,7 @@ from layover.tasks import TASKS
 from layover.tasks.own import own_task
 
 ROLES = ("source", "target", "probing")
-TASK_WORDS = ("sources", "chains", "text")  # of a strategy's table: where it names tasks
+TASK_WORDS = ("sources", "chains", "groups", "text")  # of a strategy's table: where it names tasks
 
 
 def check_names(words: Mapping[str, Any]) -> list[Problem]:

@@ -133,7 +133,7 @@ class Compiler:
         key = key_of(step)
         if key not in self.steps:
             self.steps[key] = step
-            if label in self.taken:
+            if label in self.taken and role:
                 begin, dot, end = label.rpartition(" · ")
                 label = f"{begin} as {role}{dot}{end}"
             number, plain = 2, label
@@ -161,7 +161,7 @@ class _Maker:
 
     def add(self, step: Step, label: str, task: str, role: str) -> Step:
         key = self.compiler.add(step, label, task, role)
-        self.compiler.requested += 1
+        self.compiler.requested += bool(step.tasks)  # what reads no data trains nothing
         if task:
             self.made[key] = task, role
         return step

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from layover.kinds.choose import choose
+from layover.kinds.merge import merge
 from layover.kinds.train import train
-from layover.step import Choose, Train
+from layover.step import Choose, Merge, Train
 
-WORK: dict[type, Callable[..., Any]] = {Train: train, Choose: choose}
+WORK: dict[type, Callable[..., Any]] = {Train: train, Choose: choose, Merge: merge}

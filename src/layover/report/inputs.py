@@ -15,7 +15,7 @@ from layover.report.facts import ReportInputs, RunFacts, TaskFacts
 from layover.stats.contrast import Contrast, contrast
 from layover.stats.table import is_degenerate
 from layover.stats.transfer import Transfer, transfer
-from layover.step import Choose, Joint, Member, Probe, Recipe, Train
+from layover.step import Choose, Joint, Member, Merge, Probe, Recipe, Train
 from layover.store import Store
 
 if TYPE_CHECKING:
@@ -112,7 +112,10 @@ def _lineage(plan: Plan, key: str) -> list[str]:
     step = plan.steps[key]
     if isinstance(step, Choose):
         return [plan.labels[key]]
-    own = {"joint": " + ".join(task.name for task in step.tasks), "merge": "merged", "measure": "measured"}
+    if isinstance(step, Merge):
+        ways = [_lineage(plan, parent) for parent in step.of]
+        return [ways[0][0], " + ".join(" → ".join(way[1:]) for way in ways)]
+    own = {"joint": " + ".join(task.name for task in step.tasks), "measure": "measured"}
     name = step.task.name if isinstance(step, Train | Probe | Member) else own[step.kind]
     before = [k for k in step.parents if not isinstance(plan.steps[k], Choose)]
     if before and not isinstance(step, Joint):

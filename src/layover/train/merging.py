@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -77,9 +78,9 @@ def _least(plain: Weights, source: Weights, density: float) -> float:
     The share is of the whole task vector, as in the paper, and not of each tensor: one that hardly moved keeps nothing.
     """
     parts = [(source[n].double() - t.double()).abs().flatten() for n, t in plain.items() if t.is_floating_point()]
-    sizes = torch.cat(parts)
-    kept = max(1, round(density * len(sizes)))
-    return float(sizes.kthvalue(len(sizes) - kept + 1).values)
+    sizes = torch.cat(parts).numpy()
+    least = len(sizes) - max(1, round(density * len(sizes)))
+    return float(np.partition(sizes, least)[least])  # several times as fast as torch's kthvalue
 
 
 def _check_fits(plain: Weights, source: Weights, number: int) -> None:

@@ -13,6 +13,7 @@ from layover.encoders import Encoder
 from layover.errors import Problem, StudyError, UserError, raise_all
 from layover.step import Places, Step
 from layover.study import Study
+from layover.suits import unsuited
 from layover.tasks import TASKS, Task
 from layover.tasks.hub import pinned
 from layover.tasks.load import Source, locate
@@ -83,6 +84,8 @@ def compile_plan(study: Study, base: Path | None = None, data: Sequence[Path] = 
     found, tasks, sources = _find(study, tasks, base, data)
     compiler = Compiler(study, tasks, sources, {name: _identity_of(words) for name, words in declared.items()})
     scores = tuple(compiler.scores(found))
+    depths = {encoder.identity: encoders.depth(encoder) for encoder in found.values()}
+    raise_all(StudyError, unsuited(compiler.steps, compiler.labels, depths))
     files = {name: source.files for name, source in sources.items() if name in declared}
     places = Places(
         data=tuple(Path(d) for d in data),

@@ -5,6 +5,8 @@ A field added later is neutral: while it holds its default, the keys of steps ar
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -17,9 +19,54 @@ def setting(default: Any, **bounds: float) -> Any:
     return field(default=default, metadata={"bounds": bounds})
 
 
-def added(default: Any, **bounds: float) -> Any:
-    """A setting that recipes did not have at first: at its default, keys stay as they were."""
-    return field(default=default, metadata={"bounds": bounds, "neutral": default})
+def added(default: Any, check: Callable[[Any], Any] | None = None, **bounds: float) -> Any:
+    """A setting that recipes did not have at first: at its default, keys stay as they were.
+
+    `check` raises ValueError, in words for a user, where studies are read.
+    """
+    return field(default=default, metadata={"bounds": bounds, "neutral": default, "check": check})
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Parts of an encoder that are not trained: all of it, or its embeddings and ranges of layers, numbered from 0."""
+
+    whole: bool = False
+    embeddings: bool = False
+    ranges: tuple[tuple[int, int], ...] = ()
+
+    def holds(self, layer: int) -> bool:
+        """Whether a layer is among them."""
+        return self.whole or any(first <= layer <= last for first, last in self.ranges)
+
+    @property
+    def highest(self) -> int:
+        """The highest layer that is named, -1 where none is."""
+        return max((last for _, last in self.ranges), default=-1)
+
+
+FREEZABLE = "'embeddings', a layer such as '2', layers such as '0-3', 'encoder', or several of them with commas"
+
+
+def frozen_parts(words: str) -> Frozen:
+    """What a recipe's `freeze` says, such as "embeddings, 0-3"; raises ValueError where it says nothing known.
+
+    >>> frozen_parts("embeddings, 0-3, 5")
+    Frozen(whole=False, embeddings=True, ranges=((0, 3), (5, 5)))
+    """
+    parts = [part.strip() for part in words.split(",")] if words.strip() else []
+    ranges = []
+    for part in parts:
+        if part in ("embeddings", "encoder"):
+            continue
+        found = re.fullmatch(r"(\d+)(?:\s*-\s*(\d+))?", part)
+        if not found:
+            raise ValueError(f"{part!r} is no part of an encoder; choices: {FREEZABLE}")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first:
+            raise ValueError(f"{part!r} ends before it begins; write '{last}-{first}'")
+        ranges.append((first, last))
+    return Frozen("encoder" in parts, "embeddings" in parts, tuple(ranges))
 
 
 @dataclass(frozen=True)
@@ -74,7 +121,7 @@ class Recipe:
     recadam_pull: float = added(5000.0, ge=0)
     mixout: float = added(0.0, ge=0, lt=1)
     layer_decay: float = added(1.0, gt=0, le=1)
-    freeze: str = added("")
+    freeze: str = added("", check=frozen_parts)
     lora: int = added(0, ge=0)
     lora_alpha: float = added(16.0, gt=0)
     lora_dropout: float = added(0.0, ge=0, lt=1)

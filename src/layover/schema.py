@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from layover.errors import Problem, did_you_mean
 from layover.recipe import Recipe
@@ -30,8 +32,15 @@ def _recipe_fields(wrap: bool) -> dict[str, Any]:
     for field in dataclasses.fields(Recipe):
         bounds = field.metadata.get("bounds")
         kind = Annotated[hints[field.name], Field(**bounds)] if bounds else hints[field.name]
+        if check := field.metadata.get("check"):
+            kind = Annotated[kind, AfterValidator(partial(_checked, check))]
         fields[field.name] = (Annotated[list[kind], Field(min_length=1)], []) if wrap else (kind, field.default)
     return fields
+
+
+def _checked(check: Callable[[Any], Any], value: Any) -> Any:
+    check(value)
+    return value
 
 
 RecipeWords = create_model("RecipeWords", __base__=Table, **_recipe_fields(wrap=False))

@@ -29,6 +29,7 @@ from layover.train.encode import Encoded
 from layover.train.graphs import Graphs
 from layover.train.network import Network
 from layover.train.precision import computing
+from layover.train.remedies import Anchor
 from layover.train.update import Losses, Update
 
 Report = Callable[[dict[str, Any]], None]
@@ -43,6 +44,7 @@ class Job:
     `padding` is the token that pads inputs, and `micro_tokens` bounds the tokens per forward pass. `resume` is the
     folder of its checkpoint, written every `checkpoint_seconds`. `report` is told where the run stands. `graphs`
     says whether steps that look alike are captured as CUDA graphs, of a compiled encoder or not; a CPU has none.
+    `anchor` is what the recipe's remedies for forgetting hold the run to, None where it has none that do.
     """
 
     network: Network
@@ -58,6 +60,7 @@ class Job:
     resume: Path
     report: Report
     graphs: Literal["off", "on", "compiled"] = "off"
+    anchor: Anchor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +99,7 @@ def course(job: Job, apply: Callable[[Update], None] = Update.apply) -> Generato
     """
     recipe, network = job.recipe, job.network.prepare(job.device).train()
     torch.manual_seed(derive(job.seed, "dropout"))
-    update, losses = Update(network, recipe, job.device), Losses(job.device)
+    update, losses = Update(network, recipe, job.device, job.anchor), Losses(job.device)
     state, best = checkpoint.restore(job.resume, network, update.optimizer)
     n_epochs = recipe.n_epochs(len(job.train))
     per_epoch = math.ceil(len(job.train) / recipe.batch_size)
@@ -106,7 +109,7 @@ def course(job: Job, apply: Callable[[Update], None] = Update.apply) -> Generato
         for examples in epoch_order(len(job.train), recipe.batch_size, job.seed, state.epoch)[state.batch :]:
             loss = yield Turn(examples, state.step)
             losses.add(loss, len(job.train.known(examples)))
-            update.take(loss, learning_rate(state.step, total, recipe))
+            update.take(loss, learning_rate(state.step, total, recipe), state.step)
             apply(update)
             state.step, state.batch = state.step + 1, state.batch + 1
             state.tokens += int(job.train.tokens[examples].sum())

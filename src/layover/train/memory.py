@@ -95,7 +95,8 @@ def _probed(network: Network, precision: Precision, length: int, sharing: int) -
         hidden = torch.func.functional_call(
             network.encoder, own, (), {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         ).last_hidden_state
-        hidden.float().sum().backward()
+        if hidden.requires_grad:  # some of the encoder is trained
+            hidden.float().sum().backward()
         network.zero_grad(set_to_none=True)
         return torch.cuda.max_memory_allocated(device) - before
 

@@ -6,13 +6,15 @@ On a GPU nothing here waits for the device but `Losses.read`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from layover.step import Recipe
 from layover.train.checkpoint import State
+from layover.train.groups import optimizer_groups
+from layover.train.remedies import Anchor, pulls
 
 READ_EVERY = 32  # steps, on a GPU; reading a loss is free on a CPU
 
@@ -24,21 +26,19 @@ class Update:
     on the device, and so do learning rates on a GPU, so that a graph captured once reads them in every step.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device, anchor: Anchor | None = None) -> None:
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.max_grad_norm = recipe.max_grad_norm
         self.loss, self.broken = (torch.zeros((), device=device) for _ in range(2))
-        self.optimizer = _optimizer(self.parameters, recipe, device)
+        self.optimizer = _optimizer(network, recipe, device)
         self.optimizer.found_inf = self.broken  # pyright: ignore[reportAttributeAccessIssue]
+        self.pulls = pulls(network, recipe, anchor)
 
-    def take(self, loss: torch.Tensor, rate: float) -> None:
-        """Take in a batch's summed loss and the learning rate of its step."""
+    def take(self, loss: torch.Tensor, rate: float, step: int = 0) -> None:
+        """Take in a batch's summed loss and the learning rate of its step, which is number `step` (from 0)."""
         self.loss.copy_(loss)
         for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], torch.Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
+            _set(group, "lr", rate * group["share"])
 
     def apply(self) -> None:
         """Clip and step. On a GPU this queues work, and waits for none.
@@ -46,6 +46,8 @@ class Update:
         Fused steps read on the device what they divide gradients by, and whether to do anything: clipping takes no
         pass over the gradients of its own.
         """
+        for pull in self.pulls:
+            pull.add()
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         finite = self.loss.isfinite() & norm.isfinite()
         self.broken.copy_(torch.maximum(self.broken, (~finite).float()))
@@ -53,16 +55,21 @@ class Update:
         self.optimizer.step()
 
 
-def _optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    """AdamW with decay on matrices only (biases and normalisation have one dimension)."""
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def _optimizer(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+    """AdamW, with the weight decay and the share of the rate of each group."""
+    groups = optimizer_groups(network, recipe)
     on_gpu = device.type != "cpu"
     for group in groups:  # a rate each, which a graph can read
         group["lr"] = torch.tensor(recipe.learning_rate, device=device) if on_gpu else recipe.learning_rate
     return torch.optim.AdamW(groups, eps=recipe.adam_epsilon, fused=True, capturable=on_gpu)
+
+
+def _set(group: dict[str, Any], name: str, value: float) -> None:
+    """Set a number of a group: on a GPU where it is."""
+    if isinstance(group[name], torch.Tensor):
+        group[name].fill_(value)
+    else:
+        group[name] = value
 
 
 class Losses:

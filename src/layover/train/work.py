@@ -21,7 +21,7 @@ from layover.predictions import Predictions
 from layover.step import Places, Recipe
 from layover.tasks.load import TaskData
 from layover.tasks.task import Task
-from layover.train import model
+from layover.train import model, remedies
 from layover.train.cache import Located, splits
 from layover.train.checkpoint import State
 from layover.train.cohort import Run, fit_together
@@ -106,6 +106,7 @@ def training(
         assert selection is not None
         return metric.score(decode(task, selection, raw, n_classes).predictions)
 
+    remedies.prepare(loaded.network, recipe, seed)
     network = _placed(loaded.network, location, places, device)
     job = Job(
         network=network,
@@ -121,6 +122,7 @@ def training(
         resume=resume,
         report=report,
         graphs=places.graphs if device.type == "cuda" and not places.gradient_checkpointing else "off",
+        anchor=remedies.anchor(network, recipe),
     )
     run = yield job
     state = run.ended()

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from layover.kinds.choose import choose
+from layover.kinds.measure import measure
 from layover.kinds.merge import merge
 from layover.kinds.train import train
-from layover.step import Choose, Merge, Train
+from layover.step import Choose, Measure, Merge, Train
 
-WORK: dict[type, Callable[..., Any]] = {Train: train, Choose: choose, Merge: merge}
+WORK: dict[type, Callable[..., Any]] = {Train: train, Choose: choose, Merge: merge, Measure: measure}

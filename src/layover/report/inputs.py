@@ -15,7 +15,7 @@ from layover.report.facts import ReportInputs, RunFacts, TaskFacts
 from layover.stats.contrast import Contrast, contrast
 from layover.stats.table import is_degenerate
 from layover.stats.transfer import Transfer, transfer
-from layover.step import Choose, Joint, Member, Merge, Probe, Recipe, Train
+from layover.step import Choose, Joint, Measure, Member, Merge, Probe, Recipe, Train
 from layover.store import Store
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ def _lineage(plan: Plan, key: str) -> list[str]:
     own = {"joint": " + ".join(task.name for task in step.tasks), "measure": "measured"}
     name = step.task.name if isinstance(step, Train | Probe | Member) else own[step.kind]
     before = [k for k in step.parents if not isinstance(plan.steps[k], Choose)]
+    if isinstance(step, Measure):
+        before = [step.start] if step.start else []
     if before and not isinstance(step, Joint):
         return [*_lineage(plan, before[0]), name]
     return [next(name for name, encoder in plan.encoders.items() if encoder.identity == step.encoder), name]

@@ -419,15 +419,22 @@ def _tokenizer(family: str) -> dict[str, Any]:
     return found | names | inputs
 
 
+def text_table(folder: Path, n: int = 60, **words: Any) -> dict[str, Any]:
+    """The `[task.*]` table of generated plain text: a paragraph a line, blank lines between them."""
+    draw, path = random.Random(5), folder / "text.txt"
+    path.write_text("\n\n".join(sentence(draw, i % 2, 14) for i in range(n)), encoding="utf-8")
+    return {"format": "text", "train": str(path), **words}
+
+
 def task_of_kind(folder: Path, kind: str, n_train: int = 24, n_validation: int = 12, **options: Any) -> tuple[Any, Any]:
-    """A generated task and its examples: an own task (see `own_table`), or one of `stretch_tasks`."""
+    """A generated task and its examples: an own task (see `own_table`), plain text, or one of `stretch_tasks`."""
     from layover.tasks.load import load, locate
     from layover.tasks.own import own_files, own_task
 
     if kind in (made := stretch_tasks()):
         data = task_data(made[kind], folder, n_train=n_train, n_validation=n_validation)
         return data.task, data
-    table = own_table(folder, kind, n_train, n_validation)
+    table = text_table(folder) if kind == "text" else own_table(folder, kind, n_train, n_validation)
     task = own_task(kind, table)
     split = {"selection": "holdout", "holdout": 0.25, **options}
     return task, load(task, locate(task, [], own_files(table)), **split)

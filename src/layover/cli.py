@@ -16,6 +16,7 @@ import typer
 
 from layover import console
 from layover.asked import Asked, DataOption, JsonOption, StoreOption, about_a_study, data_directories, store_directory
+from layover.cli_pretrain import pretrain
 from layover.cli_store import store_app
 from layover.errors import Problem, StudyError, UserError, did_you_mean
 
@@ -31,6 +32,7 @@ analyze_app = typer.Typer(
 )
 app.add_typer(analyze_app, name="analyze")
 app.add_typer(store_app, name="store")
+app.command("pretrain")(pretrain)
 
 INTERRUPTED = 130  # what typer exits with on Ctrl-C
 

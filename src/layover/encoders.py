@@ -6,6 +6,7 @@ files or its Hub commit, never its path, so that a plan has the same keys on eve
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import re
@@ -137,6 +138,17 @@ def location_parts(location: str) -> tuple[str, str | None]:
         return location, None
     repo, _, revision = location.partition("@")
     return repo, revision or None
+
+
+def lacks_mask(encoder: Encoder) -> bool:
+    """Whether the files of a local encoder show that its tokenizer has no mask token; training finds out otherwise."""
+    folder, texts = Path(encoder.location), []
+    if not (folder / "tokenizer.json").is_file():
+        return False  # an older form, whose class has tokens of its own
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        with contextlib.suppress(OSError):
+            texts.append((folder / name).read_text(encoding="utf-8"))
+    return not any(re.search(r'"mask_token": *["{]|[\[<]mask[\]>]', text, re.IGNORECASE) for text in texts)
 
 
 def _choices(name: str) -> str:

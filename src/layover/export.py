@@ -28,6 +28,7 @@ PIPELINES = {
     "MultipleChoice": "multiple-choice",
     "QuestionAnswering": "question-answering",
     "TokenClassification": "token-classification",
+    "MaskedLM": "fill-mask",
 }
 
 

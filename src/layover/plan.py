@@ -10,7 +10,7 @@ from typing import Any
 from layover import encoders
 from layover.compiler import Compiler, Score
 from layover.encoders import Encoder
-from layover.errors import Problem, StudyError, UserError, raise_all
+from layover.errors import EncoderError, Problem, StudyError, UserError, did_you_mean, raise_all
 from layover.step import Places, Step
 from layover.study import Study
 from layover.suits import unsuited
@@ -118,6 +118,10 @@ def _find(
             found[name] = encoders.find(name, base)
         except UserError as error:
             kind, problems = kind or type(error), problems | dict.fromkeys(error.problems)
+    if texts := [name for name, task in tasks.items() if task.output == "tokens"]:
+        lacking = [name for name, encoder in found.items() if encoders.lacks_mask(encoder)]
+        kind = EncoderError if lacking else kind
+        problems |= {_without_mask(name, texts): None for name in lacking}
     for name, task in tasks.items():
         try:
             fixed[name] = pinned(task)
@@ -126,3 +130,11 @@ def _find(
             kind, problems = kind or type(error), problems | dict.fromkeys(error.problems)
     raise_all(kind or UserError, list(problems))
     return found, fixed, sources
+
+
+def _without_mask(encoder: str, texts: Sequence[str]) -> Problem:
+    message = (
+        f"its tokenizer has no mask token, and {', '.join(map(repr, texts))} is plain text whose tokens are hidden"
+    )
+    others = did_you_mean("", encoders.WELL_KNOWN)
+    return Problem(encoder, message, f"name an encoder that has one ({others}), or leave that task out")

@@ -20,10 +20,11 @@ class Predictions:
     """One run's predictions, n of them in the order of the file.
 
     `kind` says what `gold` and `predicted` are: class indices [n] ("classes", "answers"), positions of choices [n]
-    ("choice"), numbers [n] ("value"), sets of labels as 0 and 1 [n, n_classes] ("labels"), or texts ("text": n tuples
-    of accepted ones, n texts). A class of -1 is no prediction: what it is about was cut off. `rows` [n] are positions
-    in the validation file, so that two runs are paired by row; `parts` [n] number what is asked about one row.
-    `n_classes` is 0 for numbers and texts.
+    ("choice"), ids of tokens [n] ("tokens"), numbers [n] ("value"), sets of labels as 0 and 1 [n, n_classes]
+    ("labels"), or texts ("text": n tuples of accepted ones, n texts). A class of -1 is no prediction: what it is about
+    was cut off. `rows` [n] are positions in the validation file, so that two runs are paired by row; `parts` [n] number
+    what is asked about one row.
+    `n_classes` is 0 for numbers and texts. `log_probabilities` [n] are what was given to the right tokens, in nats.
     """
 
     rows: NDArray[np.int64]
@@ -32,6 +33,7 @@ class Predictions:
     n_classes: int
     kind: Scored = "classes"
     parts: NDArray[np.int64] | None = None
+    log_probabilities: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -74,7 +76,7 @@ def write(path: Path, predictions: Predictions, scores: Sequence[Array], named: 
 
 
 def read(path: Path) -> Predictions:
-    """The predictions in a file, without the scores."""
+    """The predictions in a file, without the scores, but for those of tokens."""
     import pyarrow.parquet as pq
 
     schema = pq.read_schema(path)
@@ -85,7 +87,11 @@ def read(path: Path) -> Predictions:
     gold, predicted = (_array(table.column(name), kind, n_classes) for name in ("gold", "predicted"))
     rows = table.column("row").to_numpy().astype(np.int64)
     parts = table.column("part").to_numpy().astype(np.int64) if "part" in table.column_names else None
-    return Predictions(rows, gold, predicted, n_classes, kind, parts)
+    given = None
+    if kind == "tokens":
+        scores = pq.read_table(path, columns=["scores"]).column("scores").combine_chunks()
+        given = scores.flatten().to_numpy().astype(np.float64)
+    return Predictions(rows, gold, predicted, n_classes, kind, parts, given)
 
 
 def _kind_before(n_classes: int, facts: dict[str, str]) -> Scored:

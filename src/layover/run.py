@@ -15,7 +15,7 @@ from layover.claims import Claim
 from layover.errors import StepError, StoreError
 from layover.files import write_text
 from layover.kinds import WORK
-from layover.kinds.common import recipe_of
+from layover.kinds.common import recipe_of, task_of
 from layover.places import Places
 from layover.recipe import Recipe
 from layover.step import Step, Train, key_of
@@ -103,12 +103,14 @@ def _attempt(step: Step, store: Store, places: Places, keep: bool) -> Generator[
 
 
 def cohort(step: Step, store: Store) -> Step | None:
-    """What the steps have in common that can be trained together with this one; None where it is no training.
+    """What the steps have in common that can be trained together with this one; None where none can.
 
     Restarts and cells of a sweep: the same encoder, task, data and shape of batches. Where they start from, seeds and
     the rest of their recipes may differ.
     """
     if not isinstance(step, Train) or step.surgery or step.head != "new":
+        return None
+    if task_of(step.task).output == "tokens":  # each hides other tokens, more or fewer
         return None
     recipe = recipe_of(step, store)
     if not recipe.plain:

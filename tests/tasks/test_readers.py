@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import lzma
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,11 @@ ROWS = [
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     """Write rows in the kind that the path's name says."""
-    name = path.name.removesuffix(".gz")
+    name = path.name.removesuffix(".gz").removesuffix(".xz")
     if name.endswith(".parquet"):
         pq.write_table(pa.Table.from_pylist(rows), path)
         return path
-    opener = gzip.open if path.suffix == ".gz" else open
+    opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
     with opener(path, "wt", encoding="utf-8", newline="") as file:
         if name.endswith((".jsonl", ".json")):
             file.writelines(json.dumps(row) + "\n" for row in rows)

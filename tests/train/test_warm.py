@@ -226,7 +226,7 @@ def tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_copy_is_what_transformers_loads_and_shares_nothing(encoder: Encoders, family: str) -> None:
     location = str(encoder(family))
-    kept = warm._encoder(location, warm._stamp(location), None)
+    kept = warm._encoder(location, warm.stamp(location), None)
     one, two = warm.encoder(location, None), warm.encoder(location, None)
     plain: Any = AutoModel.from_pretrained(location, dtype=torch.float32)
     plain.pooler = None

@@ -28,7 +28,7 @@ FromWeights = Callable[[Array, Array, Array], Array]
 
 @dataclass(frozen=True)
 class Metric:
-    """A score in points.
+    """A score in points, or, where `lower_is_better`, a loss in nats.
 
     `kinds` are the predictions that it suits; `binary` says that it needs two classes. `summands` gives an array
     [n, k], counts or shares of each prediction, and `from_sums` takes sums of its rows [..., k] and returns scores
@@ -43,6 +43,7 @@ class Metric:
     from_sums: FromSums | None = None
     from_weights: FromWeights | None = None
     binary: bool = False
+    lower_is_better: bool = False
 
 
 METRICS: dict[str, Metric] = {}
@@ -55,18 +56,19 @@ def metric(
     from_sums: FromSums | None = None,
     from_weights: FromWeights | None = None,
     binary: bool = False,
+    lower_is_better: bool = False,
 ) -> Callable[[Score], Score]:
-    """Register a scoring function that returns points under `name`, with its other form."""
+    """Register a scoring function under `name`, with its other form."""
 
     def register(score: Score) -> Score:
-        METRICS[name] = Metric(name, tuple(kinds), score, summands, from_sums, from_weights, binary)
+        METRICS[name] = Metric(name, tuple(kinds), score, summands, from_sums, from_weights, binary, lower_is_better)
         return score
 
     return register
 
 
 def summed(
-    name: str, kinds: Sequence[Scored], from_sums: FromSums, binary: bool = False
+    name: str, kinds: Sequence[Scored], from_sums: FromSums, binary: bool = False, lower_is_better: bool = False
 ) -> Callable[[Summands], Summands]:
     """Register the summands of a metric whose score is a function of their sums, and nothing else."""
 
@@ -74,7 +76,7 @@ def summed(
         def score(predictions: Predictions) -> float:
             return float(from_sums(summands(predictions).sum(0)))
 
-        metric(name, kinds, summands, from_sums, binary=binary)(score)
+        metric(name, kinds, summands, from_sums, binary=binary, lower_is_better=lower_is_better)(score)
         return summands
 
     return register

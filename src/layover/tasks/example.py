@@ -9,9 +9,9 @@ Segment = tuple[str, ...]
 """Pieces of one segment, joined by a space when encoded; one piece may be cut to fit."""
 Input = tuple[Segment, Segment | None]
 """What the encoder reads at once: one segment, or two with the tokenizer's own separator."""
-Output = Literal["classes", "choice", "value", "labels", "extent"]
-"""What a head predicts: one class, the right one of several inputs, a number, labels, or where an answer is."""
-Scored = Literal["classes", "choice", "value", "labels", "answers", "text"]
+Output = Literal["classes", "choice", "value", "labels", "extent", "tokens"]
+"""What a head predicts: a class, the right one of several inputs, a number, labels, where an answer is, or tokens."""
+Scored = Literal["classes", "choice", "value", "labels", "answers", "text", "tokens"]
 """What metrics compare: as `Output`, or classes in groups (the answers of a question), or texts."""
 
 

@@ -13,7 +13,7 @@ from layover.errors import Problem, TaskError
 from layover.tasks import readers
 from layover.tasks.example import Omitted
 from layover.tasks.fields import FieldError, Row, list_at, value_at
-from layover.tasks.release import Columns, Gathered
+from layover.tasks.release import Columns, Gathered, Release
 
 Placed = Iterator[tuple[str, Any]]
 
@@ -23,7 +23,7 @@ FOLD_PARTS = {"train": "train", "dev": "validation", "test": "test"}
 
 def placed(path: Path, columns: Columns = ()) -> Placed:
     """The rows of a file, or what is wrong with them, each with its place."""
-    return ((readers.place(path, line), row) for line, row in readers.rows(path, columns))
+    return ((readers.place(path, line), row) for line, row in readers.rows(path, Release(columns=columns)))
 
 
 def together(found: Placed, paths: tuple[str, ...]) -> Placed:

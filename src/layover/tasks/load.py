@@ -201,7 +201,7 @@ def split_holdout(
 
 def rows_in(task: Task, path: Path) -> Iterator[tuple[str, Any]]:
     """(place, row or problem) of a task's file."""
-    found = readers.rows(path, task.release.columns, task.release.ragged)
+    found = readers.rows(path, task.release)
     placed = ((readers.place(path, line), row) for line, row in found)
     return together(placed, task.release.together) if task.release.together else placed
 

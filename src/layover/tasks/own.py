@@ -29,7 +29,10 @@ from layover.tasks.task import Task
 
 ALWAYS = ("train", "validation", "format", "metrics")
 WITH_LABEL = ("label", "labels", "range", "spellings")
-DEFAULT_METRIC = {"value": "spearman", "labels": "micro_f1", "answers": "f1a_em", "text": "token_f1"}
+DEFAULT_METRICS = {
+    "value": ["spearman"], "labels": ["micro_f1"], "answers": ["f1a_em"], "text": ["token_f1"],
+    "tokens": ["masked_accuracy", "masked_loss"],
+}  # fmt: skip
 RIGHT_IS_LAST = ({"0", "1"}, {"false", "true"}, {"no", "yes"})  # of which it is known, once they are sorted
 MAX_CLASSES = 1_500  # more distinct labels than this are texts or numbers in the wrong column; CCG has 1,363
 
@@ -77,7 +80,7 @@ def from_declaration(name: str, declared: Table) -> Task:
         spellings=dict(declared.get("spellings", {})),
         bounds=None if bounds is None else (float(bounds[0]), float(bounds[1])),
         prepare=Prepare(used) if layout.lists or layout.shape else None,
-        release=Release(together=tuple(declared.get("group") or ())),
+        release=Release(together=tuple(declared.get("group") or ()), plain=declared.get(layout.plain, "")),
         about="A task of the study file.",
         source="the user's own file",
     )
@@ -111,6 +114,8 @@ class _Check:
             declared["labels"] = self._labels(declared, layout, can_be_read)
             self._spelt_labels(declared, layout)
         declared["metrics"] = self._suiting(metrics, declared, layout)
+        if layout.plain and len(self.problems) == n_problems:
+            self._some_text(declared)
         return declared
 
     def add(self, key: str, message: str, hint: str = "") -> None:
@@ -153,9 +158,19 @@ class _Check:
     def _value(self, key: Key) -> Any:
         if key.among:
             return self._one_of(key.name, key.among, key.default)
+        if key.whole is not None:
+            return self._whole(key, key.whole)
         if key.columns is not None:
             return self._columns(key, key.columns)
         return self._text(key.name, key.default, key.needed)
+
+    def _whole(self, key: Key, allowed: range) -> int:
+        value = self.table.get(key.name, key.default)
+        if isinstance(value, bool) or not isinstance(value, int) or value not in allowed:
+            what = f"is {value!r:.60}, not a whole number from {allowed.start:,} to {allowed[-1]:,}"
+            self.add(key.name, what, key.hint)
+            return key.default
+        return value
 
     def _columns(self, key: Key, sizes: range) -> list[str] | None:
         value = self.table.get(key.name)
@@ -250,6 +265,22 @@ class _Check:
             self.add("label", f"which label is that of a right answer is not plain: {seen}", hint)
         return in_order(found)
 
+    def _some_text(self, declared: Table) -> None:
+        """Each file has to hold a text; the first one will do, and what comes before it has to be sound."""
+        task = from_declaration("", declared)
+        for split in readers.SPLITS:
+            if split not in self.table or file_problem("", path := self.base / str(self.table[split])):
+                continue
+            place, row = next(iter(rows_in(task, path)))
+            if isinstance(row, Problem):
+                lines = "a .txt file holds a paragraph a line; other files need the column that `text` names"
+                self.add(split, f"has no text to learn from: {row.message} ({place})", row.hint or lines)
+            else:
+                try:
+                    task.examples(0, row)
+                except FieldError as error:
+                    self.add(split, f"has no text to learn from: {error} ({place})", error.hint)
+
     def _metric_names(self) -> list[str]:
         value = self.table.get("metrics", [])
         listed = isinstance(value, list) and all(isinstance(v, str) for v in value)
@@ -270,7 +301,11 @@ class _Check:
         for name in metrics:
             if name in METRICS and name not in suiting:
                 self.add("metrics", f"{name!r} does not suit this task", f"metrics that do: {', '.join(suiting)}")
-        return metrics or [DEFAULT_METRIC.get(scored, "accuracy")]
+        if metrics and metrics[0] in METRICS and METRICS[metrics[0]].lower_is_better:
+            higher = [name for name in suiting if not METRICS[name].lower_is_better]
+            why = f"{metrics[0]!r} is better where it is lower, and the first metric chooses what is best"
+            self.add("metrics", why, f"name one of these first: {', '.join(higher)}")
+        return metrics or DEFAULT_METRICS.get(scored, ["accuracy"])
 
     def _spelt_labels(self, declared: Table, layout: Layout) -> None:
         """Spellings have to lead to a label."""

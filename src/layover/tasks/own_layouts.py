@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from layover.tasks.fields import FieldError, Row, text_at, value_at
+from layover.tasks.fields import MAX_CHARACTERS, FieldError, Row, text_at, value_at
 from layover.tasks.formats import Choice, Cloze, Pair, PassageAnswers, Single
 from layover.tasks.spans import Coreference, EdgeProbing, Span, Tagging, WordInContext
 from layover.tasks.task import Format
+from layover.tasks.text import CHARACTERS, Text
 
 Table = Mapping[str, Any]
 CUTS = ("longest", "first")
@@ -29,7 +30,7 @@ class Key:
     """A key of a table: the name of a column, or of as many as `columns` allows.
 
     A key that is not `needed` may be left out and is `default` then. `among` are the words that it may hold, where it
-    does not name a column; `hint` says what to write.
+    does not name a column, `whole` the whole numbers; `hint` says what to write.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Key:
     default: Any = None
     columns: range | None = None
     among: tuple[str, ...] = ()
+    whole: range | None = None
     hint: str = ""
 
 
@@ -48,7 +50,8 @@ class Layout:
     labels, or several), "position" (the number of the right choice), or None where there is no such column; `labels`
     are then those of the format itself. With `right_last` there are two, the second that of a right answer. `number`
     allows `range` instead of labels. `either` are groups of keys of which a table has exactly one. Cells of the columns
-    that `lists` names may be JSON lists, and `shape` makes the row that the format reads.
+    that `lists` names may be JSON lists, and `shape` makes the row that the format reads. `plain` is the key whose
+    column a line of a `.txt` file is, where such a file holds plain text.
     """
 
     keys: tuple[Key, ...]
@@ -60,6 +63,7 @@ class Layout:
     either: tuple[tuple[str, ...], ...] = ()
     lists: tuple[str, ...] = ()
     shape: Callable[[Row, Table], Row] | None = None
+    plain: str = ""
 
     def own_keys(self) -> list[str]:
         """The names of its keys."""
@@ -164,6 +168,7 @@ def _with_answers(row: Row, declared: Table) -> Row:
 CHOICES = 'give the fields of the choices, as in ["a", "b"], or the one field that holds a list of them'
 EACH = 'give a column for each of the two, as in ["a", "b"]'
 EDGES = 'give one column or two, as in ["a", "b"]'
+PIECE = "give the most characters of an example, such as 1000: longer paragraphs become several"
 PASSAGE = (Key("passage"), Key("question"), Key("answers"))
 
 LAYOUTS: dict[str, Layout] = {
@@ -233,5 +238,14 @@ LAYOUTS: dict[str, Layout] = {
         label=None,
         labels=("false", "true"),
         lists=("candidates", "answers"),
+    ),
+    "text": Layout(
+        (
+            Key("text", needed=False, default="text"),
+            Key("characters", needed=False, default=CHARACTERS, whole=range(40, MAX_CHARACTERS), hint=PIECE),
+        ),
+        lambda t: Text(t["text"], t["characters"]),
+        label=None,
+        plain="text",
     ),
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from layover.errors import Problem
 from layover.tasks.example import Omitted
 from layover.tasks.fields import MAX_CHARACTERS, Row
-from layover.tasks.release import Columns
+from layover.tasks.release import Columns, Release
 
 if TYPE_CHECKING:
     from layover.tasks.task import Task
@@ -31,6 +32,8 @@ STEMS = {  # what releases call the file of a split; the first that is there is 
     "validation": ("validation", "dev", "val", "valid", "development", "va"),
     "test": ("test", "te"),
 }
+
+AS_IT_IS = Release()
 
 Rows = Iterator[tuple[int, Row | Problem | Omitted]]
 """(line, row), or (line, what is wrong with it)."""
@@ -68,13 +71,17 @@ def place(path: Path, line: int) -> str:
     return f"{path}, {'row' if kind(path) == '.parquet' else 'line'} {line}"
 
 
-def rows(path: Path, columns: Columns = (), ragged: bool = False) -> Rows:
+def rows(path: Path, release: Release = AS_IT_IS) -> Rows:
     """The rows of a data file; one problem where there are none.
 
-    `columns` and `ragged` are a release's (see `Release`) and concern tables alone.
+    Of a `release` its columns, raggedness and field of plain lines are read, which concern tables and texts alone.
     """
-    found = False
-    for line, row in KINDS[kind(path) or ".jsonl"](path, _Table(path, columns, ragged)):
+    ending, found = kind(path) or ".jsonl", False
+    if release.plain and ending.startswith(".txt"):
+        made = _plain(path, release.plain)
+    else:
+        made = KINDS[ending](path, _Table(path, release.columns, release.ragged))
+    for line, row in made:
         found = True
         yield line, row
     if not found:
@@ -82,15 +89,17 @@ def rows(path: Path, columns: Columns = (), ragged: bool = False) -> Rows:
 
 
 def lines(path: Path) -> Lines:
-    """The lines of a text file, unpacked where its name ends in .gz."""
-    number = 0
+    """The lines of a text file, unpacked where its name ends in .gz or .xz."""
+    number, packed = 0, path.suffix.lower().lstrip(".")
+    opened = {"gz": gzip.open, "xz": lzma.open}.get(packed, Path.open)
     try:
-        with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        with opened(path, "rb") as file:
             for number, raw in enumerate(file, 1):
                 yield number, _decoded(path, number, raw)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        reason = "the gzip data ends early" if isinstance(error, EOFError) else f"not valid gzip data ({error})"
-        hint = f"copy or fetch the file again; check it with: gzip -t {path}"
+    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
+        name = "xz" if packed == "xz" else "gzip"
+        reason = f"the {name} data ends early" if isinstance(error, EOFError) else f"not valid {name} data ({error})"
+        hint = f"copy or fetch the file again; check it with: {name} -t {path}"
         yield number + 1, Problem(place(path, number + 1), f"cannot be unpacked: {reason}", hint)
     except OSError as error:
         yield number + 1, Problem(place(path, number + 1), f"cannot be read: {error.strerror or error}")
@@ -123,6 +132,15 @@ def _json_row(path: Path, number: int, text: str) -> Row | Problem:
     if not isinstance(row, dict):
         return Problem(place(path, number), f"holds a {type(row).__name__}, not an object: {text.strip()!r:.60}", hint)
     return row
+
+
+def _plain(path: Path, field: str) -> Rows:
+    """Plain text: a line is a paragraph; blank lines are no rows."""
+    for number, text in lines(path):
+        if isinstance(text, Problem):
+            yield number, text
+        elif text.strip():
+            yield number, {field: text.strip()}
 
 
 def _tsv(path: Path, table: _Table) -> Rows:
@@ -234,6 +252,7 @@ def _parquet(path: Path, _: _Table) -> Rows:
 KINDS: dict[str, Callable[[Path, _Table], Rows]] = {
     ".jsonl": _jsonl,
     ".jsonl.gz": _jsonl,
+    ".jsonl.xz": _jsonl,
     ".json": _jsonl,
     ".json.gz": _jsonl,
     ".csv": _csv,
@@ -242,5 +261,6 @@ KINDS: dict[str, Callable[[Path, _Table], Rows]] = {
     ".tsv.gz": _tsv,
     ".txt": _tsv,
     ".txt.gz": _tsv,
+    ".txt.xz": _tsv,
     ".parquet": _parquet,
 }

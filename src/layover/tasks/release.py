@@ -34,7 +34,8 @@ class Release:
     first where two of these names are in it; several tuples are told apart by their number. `ragged` says that lines
     with another number of cells are left out and counted. `together` are the fields of which equal values mark the rows
     of a file, wherever they stand, that are one row: it has a list of them, `rows`. `fields` are those of a row, for
-    messages, where `prepare` makes others of them.
+    messages, where `prepare` makes others of them. `plain` is the field that a line of a `.txt` file is, where such a
+    file holds plain text and no table.
     """
 
     folder: str = ""
@@ -43,4 +44,5 @@ class Release:
     ragged: bool = False
     together: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
+    plain: str = ""
     gathered: Gathered | None = None

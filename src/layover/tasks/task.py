@@ -13,8 +13,11 @@ from layover.tasks.fields import FieldError, Row, label_text, spelt
 from layover.tasks.formats import Choice, Cloze, Pair, PassageAnswers, Single
 from layover.tasks.release import Release
 from layover.tasks.spans import Coreference, EdgeProbing, Span, Tagging, WordInContext
+from layover.tasks.text import Text
 
-Format = Single | Pair | Choice | PassageAnswers | Cloze | Span | Tagging | EdgeProbing | WordInContext | Coreference
+Format = (
+    Single | Pair | Choice | PassageAnswers | Cloze | Span | Tagging | EdgeProbing | WordInContext | Coreference | Text
+)
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,8 @@ class Task:
     def fields(self) -> str:
         """The fields that a row needs, for messages: 'premise' or 'sentence1', 'label'."""
         paths = self.release.fields or self.format.paths()
-        label = () if self.format.scored == "text" or self.label in paths else (self.label,)  # texts are in the passage
+        unlabelled = self.format.scored in ("text", "tokens")  # the answers are in the passage, or the text itself
+        label = () if unlabelled or self.label in paths else (self.label,)
         return ", ".join(map(spelt, (*paths, *label)))
 
     def read_label(self, raw: Any, n_inputs: int = 1) -> float:

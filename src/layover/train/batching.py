@@ -105,8 +105,13 @@ def padded(lengths: NDArray[np.int64], device: torch.device) -> NDArray[np.int64
     return np.where(lengths <= LADDER[-1], rungs, -(-lengths // LADDER[-1]) * LADDER[-1])
 
 
-def collate(encoded: Encoded, examples: NDArray[np.int64], padding: int, device: torch.device, packed: bool) -> Batch:
-    """The inputs of some examples, end to end or padded (on a GPU to a rung of the ladder) with token `padding`."""
+def collate(
+    encoded: Encoded, examples: NDArray[np.int64], padding: int, device: torch.device, packed: bool, step: int = 0
+) -> Batch:
+    """The inputs of some examples, end to end or padded (on a GPU to a rung of the ladder) with token `padding`.
+
+    Where tokens are hidden (`encoded.masking`), they are those of optimizer step `step`.
+    """
     inputs, sizes = ranges(encoded.groups, examples), np.diff(encoded.groups)[examples]
     lengths = encoded.input_lengths[inputs]
     names = np.stack([np.repeat(examples, sizes), stretches(np.zeros_like(sizes), sizes)], axis=1)
@@ -116,14 +121,17 @@ def collate(encoded: Encoded, examples: NDArray[np.int64], padding: int, device:
     bounds = zip(encoded.bounds[examples], encoded.bounds[examples + 1], strict=True)
     counts = [int(np.count_nonzero(~encoded.lost[begin:end])) for begin, end in bounds]
     example = np.repeat(np.arange(len(examples)), counts)
-    spans = encoded.spans[targets].astype(np.int64)
-    if spans.shape[1]:  # one input per example
+    ids, labels, spans = encoded.ids[flat], encoded.labels[targets], encoded.spans[targets].astype(np.int64)
+    if encoded.masking is not None:
+        ids, places, labels = encoded.masking.hide(encoded, examples, ids, step)
+        spans = layout.tokens()[places][:, None, None] + np.arange(2)
+    elif spans.shape[1]:  # one input per example
         spans += layout.begins[example][:, None, None]
     types = {} if encoded.types is None else {"token_type_ids": layout.laid(encoded.types[flat])}
-    tokens = {**layout.arguments(encoded.ids[flat], padding), **types}
+    tokens = {**layout.arguments(ids, padding), **types}
     marks = [(layout.begins, layout.begins + lengths), *((mark[:, 0], mark[:, 1]) for mark in spans.swapaxes(0, 1))]
     inside = [] if encoded.chars is None else [_inside(encoded.chars[flat], lengths)]
-    arrays = [*tokens.values(), encoded.labels[targets], example, *chain(*starmap(Stretches.parts, marks)), *inside]
+    arrays = [*tokens.values(), labels, example, *chain(*starmap(Stretches.parts, marks)), *inside]
     there = iter(moved(arrays, device))
     return Batch(
         tokens={name: next(there) for name in tokens},

@@ -26,7 +26,7 @@ from layover.store import ENCODED, Store
 from layover.tasks.divide import Portion, held_out, portions
 from layover.tasks.load import Source, Survey, TaskData, survey, surveyed
 from layover.tasks.task import Task
-from layover.train import encode, tokens
+from layover.train import encode, masking, tokens
 from layover.train.encode import Encoded
 
 
@@ -165,7 +165,7 @@ def once(
 def _declaration(task: Task) -> dict[str, Any]:
     """What of a task decides its examples, as JSON."""
     names = ("name", "version", "label", "labels", "labels_in_data", "spellings", "bounds")
-    release = {name: getattr(task.release, name) for name in ("columns", "ragged", "together")}
+    release = {name: getattr(task.release, name) for name in ("columns", "ragged", "together", "plain")}
     return {
         **{name: identity.canonical(getattr(task, name)) for name in names},
         "format": type(task.format).__name__,
@@ -193,7 +193,7 @@ def _spelt(function: Any) -> str:
 def _code(task: Task, *others: Any) -> str:
     """A digest of the code that reads and encodes: this package's, that of the task's own functions, and `others`."""
     made = [type(task.format), *(getattr(function, "func", function) for function in _functions(task))]
-    modules = [encode, tokens, arrays, *others, *(sys.modules.get(one.__module__) for one in made)]
+    modules = [encode, masking, tokens, arrays, *others, *(sys.modules.get(one.__module__) for one in made)]
     files = {file for module in modules if (file := getattr(module, "__file__", None))}
     return _digest_of(tuple(sorted(files | set(map(str, Path(tasks.__file__).parent.glob("*.py"))))))
 

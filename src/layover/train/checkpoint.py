@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 Weights = dict[str, torch.Tensor]
+FILE = "checkpoint.safetensors"
 
 
 @dataclass
@@ -54,14 +55,14 @@ def save(
     try:
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         save_file(plain, temporary, metadata={"state": json.dumps(dataclasses.asdict(state))})
-        temporary.replace(folder / "checkpoint.safetensors")
+        temporary.replace(folder / FILE)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def restore(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[State, Weights | None]:
     """Load the checkpoint in `folder` into network, optimizer and random state; a fresh state where there is none."""
-    path = folder / "checkpoint.safetensors"
+    path = folder / FILE
     if not path.is_file():
         return State(), None
     try:
@@ -80,6 +81,15 @@ def restore(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) 
     if "rng/cuda" in parts and torch.cuda.is_available():
         torch.cuda.set_rng_state(parts["rng/cuda"])
     return state, _under(parts, "best/") or None
+
+
+def state_in(folder: Path) -> State | None:
+    """Where the run of the checkpoint in `folder` stands; None where there is none."""
+    try:
+        with safe_open(folder / FILE, framework="pt") as file:
+            return State(**json.loads(file.metadata()["state"]))
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _under(parts: Weights, prefix: str) -> Weights:

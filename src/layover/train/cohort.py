@@ -130,8 +130,8 @@ def gradients(whole: Stack, jobs: Sequence[Job], turns: Sequence[Turn]) -> list[
     totals = [torch.zeros((), device=first.device) for _ in jobs]
     with computing(whole, first.recipe.precision, first.device) as now:  # type: ignore[arg-type]
         for group in zip_longest(*parts):
-            batches = [part if part is None else collate(job.train, part, job.padding, job.device, packed)
-                       for job, part in zip(jobs, group, strict=True)]  # fmt: skip
+            batches = [part if part is None else collate(job.train, part, job.padding, job.device, packed, step)
+                       for job, part, step in zip(jobs, group, steps, strict=True)]  # fmt: skip
             scores: Any = now.scores(batches, seeds, steps)  # type: ignore[arg-type]
             losses = []
             for run, (job, batch) in enumerate(zip(jobs, batches, strict=True)):

@@ -56,6 +56,8 @@ def _prior_loss(task: Task, training: Encoded) -> float:
     """The training loss of the best prediction that ignores the input."""
     known = ~training.lost
     labels = np.asarray(training.labels[known], dtype=float)
+    if training.masking is not None:  # of every token the same: who knows how common each is predicts one throughout
+        return float(np.log(len(training.masking.others)))
     if task.output == "choice":
         return float(np.log(np.diff(training.groups)).mean())
     if task.output == "value":

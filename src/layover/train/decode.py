@@ -46,6 +46,7 @@ def decode(task: Task, encoded: Encoded, raw: Raw, n_classes: int) -> Decoded:
         n_classes=n_classes,
         kind=task.format.scored,
         parts=encoded.parts[owner],
+        log_probabilities=raw.scores[:, 0] if task.output == "tokens" else None,
     )
     return Decoded(found, [row[np.isfinite(row)] for row in raw.scores])
 

@@ -25,6 +25,8 @@ from layover.arrays import Columns
 from layover.tasks.divide import runs
 from layover.tasks.example import Example, Mark
 from layover.tasks.task import Task
+from layover.train import masking
+from layover.train.masking import Masking
 from layover.train.tokens import fit
 
 CHUNK = 1024  # inputs per tokenizer call: large enough to be fast, small enough to keep memory flat
@@ -46,7 +48,8 @@ class Encoded:
     of each stretch, begin and end (exclusive) in the example's input; `lost` [targets] whether one was cut off.
     `rows` and `parts` [examples] are positions in the split's file and in its row; `truncated` [examples] says which
     examples were cut. For answers in a passage, `chars` [tokens, 2] is where each token is in it, in characters.
-    `texts` and `golds` are the examples' own, as Arrow arrays, where predictions are texts.
+    `texts` and `golds` are the examples' own, as Arrow arrays, where predictions are texts. With a `masking`, targets
+    are tokens that it hides whenever a batch is made; labels and spans are nothing till then.
     """
 
     ids: NDArray[np.int32]
@@ -63,6 +66,7 @@ class Encoded:
     chars: NDArray[np.int32] | None = None
     texts: Any = None
     golds: Any = None
+    masking: Masking | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -137,8 +141,10 @@ def columns(examples: Iterable[Example], task: Task, tokenizer: Any, max_length:
         inputs = [item for example in chunk for item in example.inputs]
         return chunk, *fit(inputs, task.format.cut, tokenizer, max_length, with_offsets=_marks(task) > 0)
 
+    special = masking.specials(tokenizer) if task.output == "tokens" else None
     for chunk, tokens, cut in _ahead(_chunks(examples), tokenized):
-        yield _columns(chunk, tokens, cut, task, "token_type_ids" in tokenizer.model_input_names)
+        found = _columns(chunk, tokens, cut, task, "token_type_ids" in tokenizer.model_input_names)
+        yield found if special is None else _to_hide(found, special)
 
 
 def assembled(columns: Columns) -> Encoded:
@@ -221,9 +227,18 @@ def _columns(
     return found
 
 
+def _to_hide(columns: Columns, special: NDArray[np.bool_]) -> Columns:
+    """The columns of texts, with as many targets as tokens will be hidden: one input is one example."""
+    ids, lengths, rows, parts = (columns[name] for name in ("ids", "lengths", "rows", "parts"))
+    targets = masking.numbers(ids, lengths, rows, parts, special)
+    n = int(targets.sum())
+    empty = {"labels": np.zeros(n), "spans": np.zeros((n, 0, 2), np.int32), "lost": np.zeros(n, np.bool_)}
+    return {**columns, "targets": targets, **empty}
+
+
 def _marks(task: Task) -> int:
-    """How many stretches each target of a task is about."""
-    return task.format.reads.marks or int(task.output == "extent")
+    """How many stretches each target of a task is about, as its examples say it."""
+    return 0 if task.output == "tokens" else task.format.reads.marks or int(task.output == "extent")
 
 
 def _places(tokens: Sequence[Any]) -> tuple[NDArray[np.int32], NDArray[np.int8]]:

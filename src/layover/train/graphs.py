@@ -136,7 +136,8 @@ class Graphs:
 def alike(job: Job, parts: Sequence[NDArray[np.int64]]) -> bool:
     """Whether a batch, split into these parts, is one of those that are captured; see above."""
     data, examples = job.train, parts[0]
-    one_size = len(set(np.diff(data.groups)[examples].tolist())) == 1 and not data.spans.shape[1]
+    one_size = len(set(np.diff(data.groups)[examples].tolist())) == 1
+    one_size = one_size and not data.spans.shape[1] and data.masking is None
     return len(examples) == job.recipe.batch_size and one_size and job.network.pooling == "first"
 
 

@@ -45,6 +45,7 @@ class Job:
     folder of its checkpoint, written every `checkpoint_seconds`. `report` is told where the run stands. `graphs`
     says whether steps that look alike are captured as CUDA graphs, of a compiled encoder or not; a CPU has none.
     `anchor` is what the recipe's remedies for forgetting hold the run to, None where it has none that do.
+    `steps` are the optimizer steps in all, where the recipe's epochs do not say it.
     """
 
     network: Network
@@ -61,6 +62,7 @@ class Job:
     report: Report
     graphs: Literal["off", "on", "compiled"] = "off"
     anchor: Anchor | None = None
+    steps: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +103,8 @@ def course(job: Job, apply: Callable[[Update], None] = Update.apply) -> Generato
     torch.manual_seed(derive(job.seed, "dropout"))
     update, losses = Update(network, recipe, job.device, job.anchor), Losses(job.device)
     state, best = checkpoint.restore(job.resume, network, update.optimizer)
-    n_epochs = recipe.n_epochs(len(job.train))
     per_epoch = math.ceil(len(job.train) / recipe.batch_size)
-    total, saved = n_epochs * per_epoch, time.monotonic()
+    total, saved = job.steps or recipe.n_epochs(len(job.train)) * per_epoch, time.monotonic()
 
     while state.step < total and not state.stopped:
         for examples in epoch_order(len(job.train), recipe.batch_size, job.seed, state.epoch)[state.batch :]:
@@ -121,11 +122,11 @@ def course(job: Job, apply: Callable[[Update], None] = Update.apply) -> Generato
                 break
             if due and _evaluate(job, state, per_epoch):
                 best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-            _report(job, state, total, n_epochs)
+            _report(job, state, total, math.ceil(total / per_epoch))
             if late:
                 checkpoint.save(job.resume, network, update.optimizer, best, state)
                 saved = time.monotonic()
-            if state.stopped:
+            if state.stopped or state.step == total:
                 break
         state.epoch, state.batch = state.epoch + 1, 0
 
@@ -142,7 +143,7 @@ def gradients(job: Job, turn: Turn) -> torch.Tensor:
     total, n_targets = torch.zeros((), device=job.device), max(1, len(job.train.known(turn.examples)))
     with computing(job.network, job.recipe.precision, job.device) as now:
         for part in micro_batches(job.train, turn.examples, job.micro_tokens, job.network.packed, job.device):
-            batch = collate(job.train, part, job.padding, job.device, job.network.packed)
+            batch = collate(job.train, part, job.padding, job.device, job.network.packed, turn.step)
             loss = job.network.head.loss(now.scores(batch, job.seed, turn.step), batch)
             now.backward(loss / n_targets)
             total += loss.detach()

@@ -6,11 +6,13 @@ import ctypes
 import os
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
 
 from layover.train.batching import padded
+from layover.train.masking import RATE
 from layover.train.network import Network
 from layover.train.precision import Precision, cast
 
@@ -25,6 +27,7 @@ GLIBC = {-4: 0, -1: 2**31 - 1}
 # On a GPU.
 SHARE = 0.8  # of the memory that is free; the rest is for the optimizer's temporaries and fragmentation
 MOST = 65_536
+SCORES = 2**28  # of hidden tokens, one for each of the vocabulary: their losses and gradients take some 4 GB
 
 
 @cache
@@ -51,7 +54,12 @@ def micro_tokens(network: Network, precision: Precision, length: int, sharing: i
     """
     device = next(network.parameters()).device
     if device.type == "cuda":
-        return _probed(network, precision, int(padded(np.array([length]), device)[0]), sharing)
+        found = _probed(network, precision, int(padded(np.array([length]), device)[0]), sharing)
+        if network.head.output != "tokens":
+            return found
+        encoder: Any = network.encoder
+        scores = encoder.get_input_embeddings().num_embeddings * RATE
+        return max(length, min(found, int(SCORES / scores)))
     if not network.packed:
         return PADDED
     config = network.encoder.config

@@ -13,8 +13,9 @@ from layover.errors import StepError
 from layover.files import read_json
 from layover.recipe import Recipe
 from layover.tasks.task import Task
-from layover.train import warm
+from layover.train import masked, warm
 from layover.train.heads import INNER_DROPOUT, Head
+from layover.train.masked import MaskedHead
 from layover.train.network import Network, first_position
 from layover.train.noise import Noise
 
@@ -29,7 +30,9 @@ class Loaded:
 
 
 def load(location: str, start: Path | None, task: Task, recipe: Recipe, seed: int, carried: bool = False) -> Loaded:
-    """The encoder at `location`, with the weights in `start` if given, and a new head for `task`, or that in `start`.
+    """The encoder at `location`, with the weights in `start` if given, and a head for `task`.
+
+    The head is new, or that in `start` if `carried`; for tokens it is the release's own where that has one.
 
     Raises EncoderError or HubError where the encoder cannot be loaded, and StepError where the head that is to be
     `carried` over was trained for other labels.
@@ -39,14 +42,19 @@ def load(location: str, start: Path | None, task: Task, recipe: Recipe, seed: in
     dropout = warm.own_dropout(encoder.config) if recipe.dropout is None else recipe.dropout
     inner = INNER_DROPOUT if recipe.dropout is None or recipe.dropout_at == "output" else recipe.dropout
     noise = Noise()
-    head = Head(encoder.config.hidden_size, task, dropout, seed, noise, inner)
+    head: Head | MaskedHead
+    if task.output == "tokens":
+        masked.check_mask(tokenizer, encoder, location)
+        head = masked.head_for(location, encoder, seed)
+    else:
+        head = Head(encoder.config.hidden_size, task, dropout, seed, noise, inner)
     if carried and start is not None:
         _carry(head, start, task)
     longest = _max_length(encoder, tokenizer)
     return Loaded(Network(encoder, head, recipe.pooling, noise), tokenizer, min(recipe.max_length, longest))
 
 
-def _carry(head: Head, start: Path, task: Task) -> None:
+def _carry(head: Head | MaskedHead, start: Path, task: Task) -> None:
     """Give a head the weights of the one in `start`; labels are compared by name and in order, never by number alone."""
     before = read_json(start / "head.json")
     own = {"output": task.output, "labels": list(task.labels), "bounds": task.bounds and list(task.bounds)}

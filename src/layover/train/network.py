@@ -11,6 +11,7 @@ from torch import nn
 from layover.train import masks, ways
 from layover.train.batching import Batch
 from layover.train.heads import Head, mean_of
+from layover.train.masked import MaskedHead
 from layover.train.noise import Noise, install
 from layover.train.ways import Way, call, first_position
 
@@ -22,7 +23,9 @@ class Network(nn.Module):
     tokens alone (`ways`).
     """
 
-    def __init__(self, encoder: nn.Module, head: Head, pooling: str, noise: Noise) -> None:
+    head: Any  # a Head or a MaskedHead: they share a form and no class
+
+    def __init__(self, encoder: nn.Module, head: Head | MaskedHead, pooling: str, noise: Noise) -> None:
         super().__init__()
         self.encoder, self.head, self.pooling, self.noise = encoder, head, pooling, noise
         self.first_position = first_position(encoder)
@@ -74,7 +77,7 @@ class Network(nn.Module):
         """The head's scores for the encoder's hidden states [rows, tokens, width], or for those of `first` tokens."""
         hidden = hidden.flatten(0, 1)
         if not torch.is_autocast_enabled("cpu"):
-            hidden = hidden.to(self.head.linear.weight.dtype)  # fp32, though the encoder be cast to bf16
+            hidden = hidden.to(next(self.head.parameters()).dtype)  # fp32, though the encoder be cast to bf16
         if first:  # the rows of the others were not computed
             return self.head(hidden, hidden, batch)
         pooled = hidden[batch.inputs.begins] if self.pooling == "first" else mean_of(hidden, batch.inputs)

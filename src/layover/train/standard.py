@@ -30,6 +30,7 @@ from layover.errors import Problem, UserError
 from layover.tasks.example import Reads
 from layover.tasks.task import Task
 from layover.train.determinism import quiet
+from layover.train.masked import in_model
 
 SMALL = 2.0**-12  # of a score of 20, tanh keeps all but 8e-6; smaller would be too small for half precision
 LARGE = 2.0**13  # what a layer norm's variance is made of, beside scores of 20
@@ -37,8 +38,8 @@ WAYS = ((1.0, 1.0), (1.0, 2.0), (SMALL, 2 * SMALL))  # scale, and what f(s) - f(
 TOLERANCE = 1e-4  # largest difference of a score, relative to the largest one where that is above 1
 PROBES, PROBE_TOKENS = 4, 12  # random inputs on which a model is compared with its linear layer
 
-SEQUENCE, CHOICE, ANSWER, TOKENS = (
-    "SequenceClassification", "MultipleChoice", "QuestionAnswering", "TokenClassification"
+SEQUENCE, CHOICE, ANSWER, TOKENS, MASKED = (
+    "SequenceClassification", "MultipleChoice", "QuestionAnswering", "TokenClassification", "MaskedLM"
 )  # fmt: skip
 
 
@@ -59,8 +60,8 @@ class Linear:
 def standard_class(task: Task) -> str | None:
     """What follows AutoModelFor in the name of the class that has a head like this task's; None where none has."""
     reads = task.format.reads
-    if task.output == "extent":
-        return ANSWER
+    if task.output in ("extent", "tokens"):
+        return ANSWER if task.output == "extent" else MASKED
     if reads == Reads():
         return {"classes": SEQUENCE, "value": SEQUENCE, "choice": CHOICE}.get(task.output)
     tags = reads == Reads(sentence=False, marks=1, pool="first") and task.output == "classes"
@@ -79,7 +80,8 @@ def standard_model(weights: Path, task: Task, pooling: str) -> Any:
     kind = standard_class(task)
     assert kind is not None
     config = transformers.AutoConfig.from_pretrained(weights)
-    _configure(config, task, kind, pooling)
+    if kind != MASKED:
+        _configure(config, task, kind, pooling)
     place = f"{config.model_type} with {pooling} pooling, {task.name}"
     try:
         model = getattr(transformers, f"AutoModelFor{kind}").from_config(config, dtype=torch.float32)
@@ -93,10 +95,25 @@ def standard_model(weights: Path, task: Task, pooling: str) -> Any:
         raise UserError(Problem(place, f"the {type(model).__name__} of this transformers holds other weights"))
     if not all(bool(tensor.isfinite().all()) for tensor in (*encoder.values(), *head.values())):
         raise UserError(Problem(place, "its weights are not numbers: the loss of its run became NaN"))
+    if kind == MASKED:
+        return _with_masked_head(model, head, place)
     bias = head.get("linear.bias", torch.zeros(len(head["linear.weight"])))
     low, high = task.bounds or (0.0, 1.0)
     scaled = (high - low, low) if task.output == "value" else (1.0, 0.0)
     _fit(model, kind, pooling, Linear(head["linear.weight"], bias, *scaled), own, place)
+    return model
+
+
+def _with_masked_head(model: Any, weights: dict[str, torch.Tensor], place: str) -> Any:
+    """The model with the head that predicts hidden tokens: its class has the very same one, found and tried."""
+    model.tie_weights()
+    head = in_model(model)
+    if head is None or {name: p.shape for name, p in head.named_parameters()} != {
+        n: p.shape for n, p in weights.items()
+    }:
+        what = f"the head of {type(model).__name__} is not of the form that layover trained"
+        raise UserError(Problem(place, what, "the weights are safetensors: load the encoder with AutoModel"))
+    head.load_state_dict(weights)
     return model
 
 

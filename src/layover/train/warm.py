@@ -54,7 +54,7 @@ def encoder(location: str, dropout: float | None, start: Path | None = None) -> 
 
     `dropout` is every rate in its configuration; None leaves its own. Raises EncoderError or HubError.
     """
-    kept = _encoder(location, _stamp(location), dropout)
+    kept = _encoder(location, stamp(location), dropout)
     own: dict[int, Any] = {id(p): nn.Parameter(torch.empty_like(p), p.requires_grad) for p in kept.parameters()}
     own |= {id(buffer): buffer.clone() for buffer in kept.buffers()}
     found = copy.deepcopy(kept, own)  # modules and settings are copied, tensors are those of `own`
@@ -64,7 +64,7 @@ def encoder(location: str, dropout: float | None, start: Path | None = None) -> 
 
 def tokenizer(location: str) -> Any:
     """The tokenizer at `location`, as it was loaded. Raises EncoderError or HubError."""
-    arguments = location, _stamp(location)
+    arguments = location, stamp(location)
     kept = _tokenizer(*arguments)
     if _fingerprint(kept.tokenizer) != kept.fingerprint:  # a run changed it
         _tokenizer.cache_clear()
@@ -129,7 +129,7 @@ def _loaded(location: str, load: Any) -> Any:
         raise kind(Problem(location, message, "see `layover doctor`")) from error
 
 
-def _stamp(location: str) -> Any:
+def stamp(location: str) -> Any:
     """What changes when the files of a directory are written again; those of the Hub never change."""
     folder = Path(location)
     if not folder.is_dir():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from layover.step import Places, Recipe
 from layover.tasks.load import TaskData
 from layover.tasks.task import Task
 from layover.train import model, remedies
-from layover.train.cache import Located, splits
+from layover.train.cache import Located, Splits, splits
 from layover.train.checkpoint import State
 from layover.train.cohort import Run, fit_together
 from layover.train.collapse import collapse
@@ -30,6 +30,7 @@ from layover.train.decode import Decoded, Raw, decode
 from layover.train.determinism import pick_device, prepare_process
 from layover.train.encode import Encoded
 from layover.train.loop import Job, predict
+from layover.train.masking import Masking, hidden_once
 from layover.train.memory import keep_freed, micro_tokens
 from layover.train.network import Network
 
@@ -98,6 +99,8 @@ def training(
 
     task = data.task
     found = splits(data, loaded.tokenizer, loaded.max_length)
+    if task.output == "tokens":
+        found = _hiding(found, loaded, seed)
     training, selection, validation = found.train, found.selection if recipe.selects else None, found.validation
     n_classes = _n_classes(task, training, validation)
     metric = get_metric(task.primary)
@@ -194,8 +197,19 @@ def write_weights(folder: Path, task: Task, result: Result) -> None:
     result.tokenizer.save_pretrained(folder)
 
 
+def _hiding(found: Splits, loaded: model.Loaded, seed: int) -> Splits:
+    """Plain text of which tokens are hidden: anew in every step of training, once for what is evaluated."""
+    encoder: Any = loaded.network.encoder
+    masking = Masking.of(loaded.tokenizer, encoder.get_input_embeddings().num_embeddings, seed)
+    train = replace(found.train, masking=masking)
+    selection = None if found.selection is None else hidden_once(found.selection, masking)
+    return Splits(train, selection, hidden_once(found.validation, masking))
+
+
 def _n_classes(task: Task, *encoded: Encoded) -> int:
-    """Number of classes or labels, or of choices at most; 0 for numbers and texts."""
+    """Number of classes or labels, of choices at most, or of tokens; 0 for numbers and texts."""
+    if masking := encoded[0].masking:
+        return masking.vocabulary
     if task.format.scored in ("value", "text"):
         return 0
     return len(task.labels) or max(int(np.diff(part.groups).max()) for part in encoded)

@@ -21,6 +21,7 @@ from layover.run import prepare
 from layover.step import Choose, Measure, Probe, to_json
 from layover.store import Store
 from layover.study import Study, load_study
+from layover.suits import check_extras
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,6 +84,7 @@ class Session:
         problems, kind = [], UserError
         todo = needed(self.plan, self.store)
         steps = [self.plan.steps[key] for key in todo]
+        check_extras(steps)
         refs = {ref.name: ref for step in steps for ref in step.tasks}
         for ref in refs.values():
             try:

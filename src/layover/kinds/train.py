@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from layover.errors import StepError
 from layover.files import write_jsonl
 from layover.kinds.common import Report, data_of, location_of, recipe_of, scores_of, weights_of, write_facts
 from layover.places import Places
@@ -27,8 +28,9 @@ def train(
     task = data.task
     start, location = weights_of(step.start, store), location_of(step.encoder, places)
     resume = store.resume_folder(key_of(step))
+    before = _before(step.start, store, places) if recipe.ewc else None
     result = yield from work.training(
-        data, recipe, step.seed, location, start, places, resume, report, step.head == "carried"
+        data, recipe, step.seed, location, start, places, resume, report, step.head == "carried", before
     )
     work.write_predictions(attempt / "predictions.parquet", task, result)
     scores = scores_of(task, step.task.select_by, result)
@@ -60,3 +62,14 @@ def train(
         **result.cohort,
     }
     write_facts(attempt, facts, result.state.curve)
+
+
+def _before(key: str | None, store: Store, places: Places) -> Any:
+    """What the step that a run starts from was trained on; raises StepError where that is no one task."""
+    from layover.train.fisher import Before
+
+    start = store.step(key) if key else None
+    if not isinstance(start, Train):
+        raise StepError("ewc needs a start that was trained on one task")
+    recipe = recipe_of(start, store)
+    return Before(data_of(start.task, store, places, recipe.selects), recipe)

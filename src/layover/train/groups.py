@@ -83,7 +83,7 @@ def optimizer_groups(network: Any, recipe: Recipe) -> list[dict[str, Any]]:
     """The trained parameters in groups of one weight decay and one `share` of the learning rate each.
 
     Matrices decay; biases and normalisation have one dimension, and do not. `recalled` says that RecAdam pulls a group
-    back: the encoder's.
+    back, the encoder's: it decays them itself, by `decay`.
     """
     shares = rate_shares(network, recipe)
     recadam = recipe.optimizer == "recadam"
@@ -95,7 +95,8 @@ def optimizer_groups(network: Any, recipe: Recipe) -> list[dict[str, Any]]:
     return [
         {
             "params": parameters,
-            "weight_decay": 0.0 if spared else recipe.weight_decay,
+            "weight_decay": 0.0 if spared or recalled else recipe.weight_decay,
+            "decay": 0.0 if spared else recipe.weight_decay,
             "share": -negative,
             "recalled": recalled,
         }

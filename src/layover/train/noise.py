@@ -50,8 +50,7 @@ class Noise:
 
     def kept(self, number: int, count: int, rate: float) -> NDArray[np.bool_]:
         """Which of the next `count` values of input `number` stay."""
-        words = self.streams[number].random_raw((count + 3) // 4)
-        return words.view(np.int16)[:count] >= _level(rate) - LEVELS // 2
+        return drawn(self.streams[number], count, rate)
 
     def replaying(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         """Contexts for a part of a pass and for computing it again (`torch.utils.checkpoint`), which draws the same."""
@@ -116,13 +115,13 @@ class Dropout(nn.Dropout):
 
     def _of_first(self, width: int, layout: Layout) -> NDArray[np.bool_]:
         """The masks [inputs, width] of first tokens, out of those that all tokens would have had."""
-        drawn = [self.noise.kept(number, count * width, self.p) for number, count in enumerate(layout.lengths.tolist())]
-        return np.stack([mask[:width] for mask in drawn])
+        masks = [self.noise.kept(number, count * width, self.p) for number, count in enumerate(layout.lengths.tolist())]
+        return np.stack([mask[:width] for mask in masks])
 
     def _of_attention(self, kept: NDArray[np.bool_], layout: Layout) -> NDArray[np.bool_]:
         for number, (slot, length) in enumerate(zip(layout.slots(), layout.lengths.tolist(), strict=True)):
-            drawn = self.noise.kept(number, kept.shape[1] * length * length, self.p)
-            kept[slot, :, :length, :length] = drawn.reshape(-1, length, length)
+            values = self.noise.kept(number, kept.shape[1] * length * length, self.p)
+            kept[slot, :, :length, :length] = values.reshape(-1, length, length)
         return kept
 
 
@@ -132,6 +131,12 @@ def install(module: nn.Module, noise: Noise) -> None:
         for name, child in parent.named_children():
             if type(child) is nn.Dropout:
                 setattr(parent, name, Dropout(child.p, noise).train(child.training))
+
+
+def drawn(stream: np.random.SFC64, count: int, rate: float) -> NDArray[np.bool_]:
+    """Which of the next `count` values of a stream stay."""
+    words = stream.random_raw((count + 3) // 4)
+    return words.view(np.int16)[:count] >= _level(rate) - LEVELS // 2
 
 
 def scaled(kept: NDArray[np.bool_], rate: float, dtype: torch.dtype) -> torch.Tensor:

@@ -14,7 +14,7 @@ from torch import nn
 from layover.step import Recipe
 from layover.train.checkpoint import State
 from layover.train.groups import optimizer_groups
-from layover.train.remedies import Anchor, pulls
+from layover.train.remedies import Anchor, learning, pulls, recall
 
 READ_EVERY = 32  # steps, on a GPU; reading a loss is free on a CPU
 
@@ -32,13 +32,23 @@ class Update:
         self.loss, self.broken = (torch.zeros((), device=device) for _ in range(2))
         self.optimizer = _optimizer(network, recipe, device)
         self.optimizer.found_inf = self.broken  # pyright: ignore[reportAttributeAccessIssue]
-        self.pulls = pulls(network, recipe, anchor)
+        self.recipe, self.pulls = recipe, pulls(network, recipe, anchor)
+        start = {} if anchor is None else anchor.start
+        starts = {p: start[name] for name, p in network.named_parameters() if name in start}
+        groups = self.optimizer.param_groups
+        self.recalled = {n: [starts[p] for p in g["params"]] for n, g in enumerate(groups) if g["recalled"]}
 
     def take(self, loss: torch.Tensor, rate: float, step: int = 0) -> None:
         """Take in a batch's summed loss and the learning rate of its step, which is number `step` (from 0)."""
         self.loss.copy_(loss)
         for group in self.optimizer.param_groups:
-            _set(group, "lr", rate * group["share"])
+            own = rate * group["share"]
+            if group["recalled"]:
+                learnt = learning(self.recipe, step)
+                _set(group, "back", own * (1 - learnt) * self.recipe.recadam_pull)
+                _set(group, "fade", own * group["decay"])
+                own *= learnt
+            _set(group, "lr", own)
 
     def apply(self) -> None:
         """Clip and step. On a GPU this queues work, and waits for none.
@@ -52,6 +62,8 @@ class Update:
         finite = self.loss.isfinite() & norm.isfinite()
         self.broken.copy_(torch.maximum(self.broken, (~finite).float()))
         self.optimizer.grad_scale = ((norm + 1e-6) / self.max_grad_norm).clamp(min=1.0)  # pyright: ignore[reportAttributeAccessIssue]
+        for number, starts in self.recalled.items():
+            recall(self.optimizer.param_groups[number], starts, 1 - self.broken)
         self.optimizer.step()
 
 
@@ -59,8 +71,9 @@ def _optimizer(network: nn.Module, recipe: Recipe, device: torch.device) -> torc
     """AdamW, with the weight decay and the share of the rate of each group."""
     groups = optimizer_groups(network, recipe)
     on_gpu = device.type != "cpu"
-    for group in groups:  # a rate each, which a graph can read
-        group["lr"] = torch.tensor(recipe.learning_rate, device=device) if on_gpu else recipe.learning_rate
+    for group in groups:  # numbers of its own, which a graph can read
+        for name in ("lr", "back", "fade") if group["recalled"] else ("lr",):
+            group[name] = torch.tensor(recipe.learning_rate, device=device) if on_gpu else recipe.learning_rate
     return torch.optim.AdamW(groups, eps=recipe.adam_epsilon, fused=True, capturable=on_gpu)
 
 

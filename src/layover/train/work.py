@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from layover import predictions
-from layover.errors import EncoderError, Problem
+from layover.errors import EncoderError, Problem, StepError
 from layover.files import write_json
 from layover.metrics import get_metric
 from layover.predictions import Predictions
@@ -29,6 +29,7 @@ from layover.train.collapse import collapse
 from layover.train.decode import Decoded, Raw, decode
 from layover.train.determinism import pick_device, prepare_process
 from layover.train.encode import Encoded
+from layover.train.fisher import Before, of_step
 from layover.train.loop import Job, predict
 from layover.train.masking import Masking, hidden_once
 from layover.train.memory import keep_freed, micro_tokens
@@ -84,10 +85,12 @@ def training(
     resume: Path,
     report: Callable[[dict[str, Any]], None],
     carried: bool = False,
+    before: Before | None = None,
 ) -> Generator[Job, Run, Result]:
     """Fine-tune the encoder at `location`, with the weights in `start` if given, and predict the validation set.
 
-    `carried`: the head in `start` goes on being trained, instead of a new one.
+    `carried`: the head in `start` goes on being trained, instead of a new one. `before` is what `start` was trained on,
+    where the recipe asks for EWC.
 
     Asks whoever drives it, by itself or with others, to fit its job. A run that was killed goes on from the checkpoint
     in `resume`, and ends with the same numbers on a CPU.
@@ -95,6 +98,11 @@ def training(
     device = pick_device(places.device)
     prepare_process(places.threads, device)
     keep_freed()
+    matters = None
+    if recipe.ewc:
+        if before is None or start is None:
+            raise StepError("ewc holds a run to what its encoder was trained on before: this one starts from no task")
+        matters = of_step(before, location, start, recipe, seed, device)
     loaded = model.load(location, start, data.task, recipe, seed, carried)
 
     task = data.task
@@ -124,11 +132,12 @@ def training(
         device=device,
         resume=resume,
         report=report,
-        graphs=places.graphs if device.type == "cuda" and not places.gradient_checkpointing else "off",
-        anchor=remedies.anchor(network, recipe),
+        graphs="off" if device.type != "cuda" or places.gradient_checkpointing or recipe.mixout else places.graphs,
+        anchor=remedies.anchor(network, recipe, matters),
     )
     run = yield job
     state = run.ended()
+    remedies.finish(network, recipe)
     decoded = decode(task, validation, predict(job, validation), n_classes)
     named = {"train": training, "selection": selection, "validation": validation}
     parts = {name: part for name, part in named.items() if part is not None}

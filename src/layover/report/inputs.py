@@ -79,6 +79,8 @@ def _run(plan: Plan, store: Store, decision: Decision) -> RunFacts:
     planned["lineage"] = _lineage(plan, key)
     if isinstance(step, Train | Probe | Member):
         planned |= {"task": step.task.name, "seed": step.seed, "start": getattr(step, "start", None) or ""}
+    if isinstance(step, Measure) and step.start:
+        planned |= {"seed": getattr(plan.steps[step.start], "seed", None), "start": step.start}
     if not store.finished(key):
         error = decision.reason if decision.action in ("failed", "blocked") else ""
         return RunFacts(**planned, status="missing" if decision.action == "run" else decision.action, error=error)
@@ -115,7 +117,7 @@ def _lineage(plan: Plan, key: str) -> list[str]:
     if isinstance(step, Merge):
         ways = [_lineage(plan, parent) for parent in step.of]
         return [ways[0][0], " + ".join(" → ".join(way[1:]) for way in ways)]
-    own = {"joint": " + ".join(task.name for task in step.tasks), "measure": "measured"}
+    own = {"joint": " + ".join(task.name for task in step.tasks), "measure": "forgetting"}
     name = step.task.name if isinstance(step, Train | Probe | Member) else own[step.kind]
     before = [k for k in step.parents if not isinstance(plan.steps[k], Choose)]
     if isinstance(step, Measure):

@@ -34,6 +34,7 @@ NOT_ON_WORKERS = {
     "study",
     "plan",
     "compiler",
+    "measures",
     "observations",
     "query",
     "upkeep",

@@ -21,7 +21,7 @@ from layover.tasks import TASKS
 from layover.tasks.own import own_task
 
 ROLES = ("source", "target", "probing")
-TASK_WORDS = ("sources", "chains", "text")  # of a strategy's table: where it names tasks
+TASK_WORDS = ("sources", "chains", "groups", "text")  # of a strategy's table: where it names tasks
 
 
 def check_names(words: Mapping[str, Any]) -> list[Problem]:
@@ -43,6 +43,9 @@ def check_names(words: Mapping[str, Any]) -> list[Problem]:
         problems += strategy_of(name, table)[1]
         for word in TASK_WORDS:
             problems += _check_tasks(f"strategies.{name}.{word}", table.get(word), own)
+    text = _tables(words, "forgetting", values=str).get("text")
+    problems += _check_text(text, own)
+    used += [text] if text else []
     listed["source"] = [n for table in strategies.values() for word in TASK_WORDS for n in _named(table.get(word))]
     used += listed["source"]
     roles = [role for role in ROLES if listed.get(role)]
@@ -71,6 +74,22 @@ def _check_tasks(place: str, named: Any, own: Mapping[str, Any]) -> list[Problem
             fault = "names a value twice" if several else "is empty"
             problems.append(Problem(place, f"{fault}: {names}", "name each source once"))
     return problems
+
+
+def _check_text(text: str | None, own: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with the task on which forgetting is to be measured."""
+    if text is None:
+        return []
+    if problems := _unknown_tasks("forgetting.text", [text], own):
+        return [dataclasses.replace(problem, place="forgetting.text") for problem in problems]
+    try:
+        task = own_task(text, own[text], f"task.{text}") if text in own else TASKS.get(text)
+    except UserError:
+        return []  # what is wrong with it is told already
+    if task.output == "tokens":
+        return []
+    hint = 'a text of your own is one: format = "text"'
+    return [Problem("forgetting.text", f"{text!r} is not plain text, of which tokens are hidden", hint)]
 
 
 def _check_recipes(

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from layover import encoders
 from layover.encoders import Encoder
 from layover.errors import Problem, StudyError, UserError, raise_all
-from layover.step import Choose, Joint, Recipe, Step, TaskRef, Train, key_of
+from layover.measures import Reached, measured
+from layover.step import Choose, Joint, Probe, Recipe, Step, TaskRef, Train, key_of
 from layover.strategies import Cell, Strategy
 from layover.study import Study
 from layover.tasks import Task
@@ -53,12 +54,17 @@ class Compiler:
     taken: set[str] = field(default_factory=set)
     requested: int = 0
     swept: dict[tuple[str, str, str], tuple[Recipe, str]] = field(default_factory=dict)
+    reached: list[Reached] = field(default_factory=list)
 
     def scores(self, found: Mapping[str, Encoder]) -> Iterator[Score]:
         """Every cell of the study, with its steps taken in."""
         strategies = self.study.strategy_objects()
         for name, strategy_name in itertools.product(self.study.encoders, strategies):
             yield from self._cells(found[name], strategy_name, strategies[strategy_name])
+        if self.study.forgetting is not None:
+            text = self.study.forgetting.text
+            for name, strategy, source, condition, rows, key, seed in measured(self, found, self.reached):
+                yield Score(name, strategy, source, text, "forgetting", seed, key, condition, rows)
 
     def _cells(self, encoder: Encoder, strategy_name: str, strategy: Strategy) -> Iterator[Score]:
         study, sources_seen = self.study, {}
@@ -76,6 +82,8 @@ class Compiler:
             key = key_of(reached)
             where = encoder.name, strategy_name
             yield Score(*where, column.source, target, role, seed, key, column.condition, rows)
+            own = tuple(made for made, (_, part) in maker.made.items() if part == "source")
+            self.reached.append(Reached(encoder, strategy_name, column.condition, target, rows, seed, key, own))
             sources_seen |= {
                 made: (task, seed, column.condition) for made, (task, role) in maker.made.items() if role == "source"
             }
@@ -149,7 +157,7 @@ class Compiler:
         key = key_of(step)
         if key not in self.steps:
             self.steps[key] = step
-            if label in self.taken:
+            if label in self.taken and role:
                 begin, dot, end = label.rpartition(" · ")
                 label = f"{begin} as {role}{dot}{end}"
             number, plain = 2, label
@@ -177,7 +185,7 @@ class _Maker:
 
     def add(self, step: Step, label: str, task: str, role: str) -> Step:
         key = self.compiler.add(step, label, task, role)
-        self.compiler.requested += isinstance(step, Train | Joint)
+        self.compiler.requested += isinstance(step, Train | Joint | Probe)
         if task:
             self.made[key] = task, role
         return step

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from layover import cost
 from layover.errors import Problem, UserError
+from layover.step import Choose
 
 if TYPE_CHECKING:
     from layover.datacheck.facts import DataCheck
@@ -222,11 +223,13 @@ class Progress:
         say(line)
 
     def _score(self, key: str) -> str:
-        """The primary score of a finished step, or the choice of a sweep."""
+        """The primary score of a finished step, or the choice of a sweep; nothing for a step that has neither."""
         store = self._session.store
         for row in store.read(key, "observations.jsonl"):
             if row.get("primary"):
                 note = "" if row["status"] == "ok" else f"  ({row['status']})"
                 return f"{row['metric']} {row['value']:.1f}{note}"
+        if not isinstance(self._session.plan.steps[key], Choose):
+            return ""
         chosen = store.read(key, "choice.json")["chosen"]
         return "chose " + " ".join(f"{name}={value}" for name, value in chosen.items())

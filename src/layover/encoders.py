@@ -12,6 +12,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from layover import identity
 from layover.errors import EncoderError, HubError, Problem, did_you_mean, raise_all
@@ -95,6 +96,21 @@ def find(name: str, base: Path | None = None) -> Encoder:
 
 def depth(encoder: Encoder) -> int | None:
     """How many layers an encoder has, as its configuration says; None where that is not on this machine."""
+    settings = _settings(encoder) or {}
+    return next((settings[name] for name in DEPTHS if isinstance(settings.get(name), int)), None)
+
+
+def masked_head(encoder: Encoder) -> bool | None:
+    """Whether an encoder was released with a masked-LM head, as its configuration says; None where that is not here."""
+    settings = _settings(encoder)
+    if settings is None:
+        return None
+    names = settings.get("architectures") or []
+    return any(str(name).endswith("ForMaskedLM") or name == "BertForPreTraining" for name in names)
+
+
+def _settings(encoder: Encoder) -> dict[str, Any] | None:
+    """An encoder's configuration; None where that is not on this machine."""
     path = Path(encoder.location) / "config.json"
     if not path.is_file():
         from huggingface_hub import try_to_load_from_cache
@@ -103,10 +119,9 @@ def depth(encoder: Encoder) -> int | None:
         cached = try_to_load_from_cache(repo, "config.json", revision=revision) if HUB_REPO.fullmatch(repo) else None
         path = Path(cached) if isinstance(cached, str) else path
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return next((settings[name] for name in DEPTHS if isinstance(settings.get(name), int)), None)
 
 
 def misspelt(name: str, base: Path | None = None) -> tuple[str, str] | None:

@@ -18,7 +18,7 @@ from typing import Any
 from layover.errors import Problem, UserError
 from layover.files import write_json, write_text
 from layover.kinds.common import task_of
-from layover.step import Joint, Member, Train
+from layover.step import Joint, Member, Merge, Train
 from layover.store import Store
 from layover.tasks import Task
 from layover.upkeep import find_step, labels_of
@@ -104,7 +104,11 @@ def _weights(store: Store, key: str, label: str) -> Path:
     again = f"train it with them: layover run STUDY --keep-weights {label!r} --store {store.root}"
     if not store.finished(key):
         raise UserError(Problem(label, "is not finished", again))
-    if not isinstance(step := store.step(key), Train | Member):
+    step = store.step(key)
+    if isinstance(step, Merge):
+        hint = f"name a training that starts from it; AutoModel loads {store.folder(key) / 'weights'}"
+        raise UserError(Problem(label, "is an encoder merged of several, which has no head", hint))
+    if not isinstance(step, Train | Member):
         hint = "name one of the trainings: `layover store ls` lists them"
         what = "is the choice of a sweep, which has no weights"
         if isinstance(step, Joint):
@@ -120,14 +124,10 @@ def _weights(store: Store, key: str, label: str) -> Path:
     return weights
 
 
-def _chain(store: Store, key: str | None) -> list[str]:
-    """The keys of the steps that led to a step, the first one first."""
-    found: list[str] = []
-    while key is not None:
-        found.insert(0, key)
-        step = store.step(key) if store.finished(key) else None
-        key = step.of if isinstance(step, Member) else getattr(step, "start", None)
-    return found
+def _chain(store: Store, key: str) -> list[str]:
+    """The keys of the steps whose weights led to a step, and its own, the first one first."""
+    before = store.step(key).reads(True) if store.finished(key) else ()
+    return list(dict.fromkeys([*(one for parent in before for one in _chain(store, parent)), key]))
 
 
 def _record(store: Store, labels: dict[str, str], key: str) -> dict[str, Any]:
@@ -194,6 +194,8 @@ def _card(facts: dict[str, Any], kind: str) -> str:
         "\n## Where it comes from\n\n| step | seed | metric | split | points | status |\n|---|---|---|---|---|---|",
     ]
     for step in facts["steps"]:
+        if step.get("kind") == Merge.kind:
+            lines.append(f"| {step['label'] or step['key']} | | | | | {step['step']['method']} of the above |")
         for score in step.get("scores", []):
             place = f"| {step['label'] or step['key']} | {step['step']['seed']} | {score['metric']} | {score['split']} "
             lines.append(f"{place}| {score['value']:.2f} | {score['status']} |")

@@ -17,6 +17,7 @@ COLUMNS = (
     "encoder", "strategy", "source", "condition", "target", "rows", "role", "seed", "size", "source_size",
     "metric", "value", "status", "primary", "split", "key",
 )  # fmt: skip
+FORGETTING = ("mlm_loss", "mlm_loss_rise", "cka", "l2")  # what every measure of forgetting gives, beside each layer's
 
 
 def collect(plan: Plan, store: Store) -> list[dict[str, Any]]:
@@ -60,12 +61,12 @@ def _rows(plan: Plan, store: Store, score: Score) -> Iterator[dict[str, Any]]:
     if not store.finished(key):
         error = store.failure(key)
         status = f"failed: {error}" if error else "missing"
-        for name in task.metrics:
+        for name in FORGETTING if score.role == "forgetting" else task.metrics:
             missing = {
                 "metric": name,
                 "value": None,
                 "status": status,
-                "primary": name == task.primary,
+                "primary": name == task.primary and score.role != "forgetting",
                 "split": "validation",
             }
             yield {**cell, "size": None, "source_size": None, **missing}
@@ -73,7 +74,7 @@ def _rows(plan: Plan, store: Store, score: Score) -> Iterator[dict[str, Any]]:
     sizes = {"size": _size(store, key), "source_size": _source_size(plan, store, key)}
     done = store.read(key, "observations.jsonl")
     for row in [*done, *_later_metrics(store, key, task.metrics, done)]:
-        primary = row["split"] == "validation" and row["metric"] == task.primary
+        primary = row["split"] == "validation" and row["metric"] == task.primary and score.role != "forgetting"
         yield {**cell, **sizes, **row, "primary": primary}
 
 

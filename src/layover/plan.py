@@ -121,6 +121,7 @@ def _identity_of(declared: Mapping[str, Any]) -> dict[str, Any]:
 
 def _task_names(study: Study) -> list[str]:
     used = [name for strategy in study.strategy_objects().values() for name in strategy.uses()]
+    used += [study.forgetting.text] if study.forgetting else []
     return list(dict.fromkeys([*study.tasks.target, *study.tasks.probing, *used]))
 
 

@@ -73,6 +73,19 @@ class Sizes(Table):
         return _once(values)
 
 
+class Forgetting(Table):
+    """The `[forgetting]` table: on which text task all checkpoints are measured, and through which masked-LM head.
+
+    `examples` of its validation set are read at most, of `max_length` tokens at most. `head` is the one that the
+    encoder was "released" with, or one "trained" once on the frozen plain encoder; "auto": the first if there is one.
+    """
+
+    text: str
+    examples: Annotated[int, Field(ge=4)] = 500
+    max_length: Annotated[int, Field(ge=8)] = 128
+    head: Literal["auto", "released", "trained"] = "auto"
+
+
 class ContrastWords(Table):
     """A `[[contrast]]`: the strategies to judge, what against, and how p-values are corrected."""
 
@@ -108,6 +121,7 @@ class Study(Table):
     sweep: Sweep | None = None
     limit: Limit = Limit()
     sizes: Sizes | None = None
+    forgetting: Forgetting | None = None
     selection: Literal["holdout", "validation"] = "holdout"
     holdout: Annotated[float, Field(gt=0, le=0.5)] = 0.1
     contrast: list[ContrastWords] = Field(default_factory=list)

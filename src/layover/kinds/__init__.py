@@ -10,11 +10,13 @@ from typing import Any
 
 from layover.kinds.choose import choose
 from layover.kinds.joint import joint
+from layover.kinds.measure import measure
 from layover.kinds.member import member
+from layover.kinds.merge import merge
 from layover.kinds.probe import probe
 from layover.kinds.train import train
-from layover.step import Choose, Joint, Member, Probe, Train
+from layover.step import Choose, Joint, Measure, Member, Merge, Probe, Train
 
 WORK: dict[type, Callable[..., Any]] = {
-    Train: train, Choose: choose, Joint: joint, Member: member, Probe: probe,
+    Train: train, Choose: choose, Joint: joint, Member: member, Probe: probe, Merge: merge, Measure: measure,
 }  # fmt: skip

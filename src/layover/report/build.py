@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from layover.report import figures, tables, words
 from layover.report.facts import ReportInputs, RunFacts
+from layover.report.forgetting import forgetting_rows
 from layover.stats.table import is_degenerate, is_failed, labelled
 from layover.stats.transfer import Matrix, Transfer
 
@@ -31,6 +32,7 @@ def build(inputs: ReportInputs) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "points": words.points, "score": words.score, "p": words.p_value, "plain": plain, "seconds": seconds,
+        "nats": words.nats, "change": words.change,
     }  # fmt: skip
     environment.globals |= {"interval": words.interval, "arrow": words.arrow, "describe": words.describe}
     template = environment.from_string(package.joinpath("page.html.j2").read_text(encoding="utf-8"))
@@ -41,6 +43,7 @@ def build(inputs: ReportInputs) -> str:
         views=[_view(number, one) for number, one in enumerate(inputs.transfer)],
         correction=words.CORRECTIONS,
         scores=score_rows(inputs.observations),
+        forgotten=forgetting_rows(inputs.observations),
         contrasts=inputs.contrasts,
         runs={run.key: run for run in inputs.runs},
         curves=_curves(inputs.runs),

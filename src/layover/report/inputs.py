@@ -15,7 +15,7 @@ from layover.report.facts import ReportInputs, RunFacts, TaskFacts
 from layover.stats.contrast import Contrast, contrast
 from layover.stats.table import is_degenerate
 from layover.stats.transfer import Transfer, transfer
-from layover.step import Choose, Joint, Member, Probe, Recipe, Train
+from layover.step import Choose, Joint, Measure, Member, Merge, Probe, Recipe, Train
 from layover.store import Store
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def _run(plan: Plan, store: Store, decision: Decision) -> RunFacts:
     planned["lineage"] = _lineage(plan, key)
     if isinstance(step, Train | Probe | Member):
         planned |= {"task": step.task.name, "seed": step.seed, "start": getattr(step, "start", None) or ""}
+    if isinstance(step, Measure) and step.start:
+        planned |= {"seed": getattr(plan.steps[step.start], "seed", None), "start": step.start}
     if not store.finished(key):
         error = decision.reason if decision.action in ("failed", "blocked") else ""
         return RunFacts(**planned, status="missing" if decision.action == "run" else decision.action, error=error)
@@ -112,10 +114,13 @@ def _lineage(plan: Plan, key: str) -> list[str]:
     step = plan.steps[key]
     if isinstance(step, Choose):
         return [plan.labels[key]]
-    own = {"joint": " + ".join(task.name for task in step.tasks), "merge": "merged", "measure": "measured"}
+    if isinstance(step, Merge):
+        ways = [_lineage(plan, parent) for parent in step.of]
+        return [ways[0][0], " + ".join(" → ".join(way[1:]) for way in ways)]
+    own = {"joint": " + ".join(task.name for task in step.tasks), "measure": "forgetting"}
     name = step.task.name if isinstance(step, Train | Probe | Member) else own[step.kind]
     before = [k for k in step.parents if not isinstance(plan.steps[k], Choose)]
-    if isinstance(step, Joint):
+    if isinstance(step, Joint | Measure):
         before = [step.start] if step.start else []
     if before:
         return [*_lineage(plan, before[0]), name]

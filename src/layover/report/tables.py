@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from layover.files import write_text
 from layover.report import words
+from layover.report.forgetting import COLUMNS, forgetting_rows
 from layover.stats.paired import Cell
 from layover.stats.transfer import Matrix
 
@@ -24,7 +25,10 @@ CELL_COLUMNS = (
 
 
 def write_tables(inputs: ReportInputs, folder: Path) -> list[Path]:
-    """Write cells.csv, contrasts.csv, observations.csv, and a matrix as CSV and LaTeX for each encoder and strategy."""
+    """Write cells.csv, contrasts.csv, observations.csv, and a matrix as CSV and LaTeX for each encoder and strategy.
+
+    And forgetting.csv, where a study measures it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     cells = [
         _cell(cell, one.against, "left out" if one.without_degenerate else "kept")
@@ -39,6 +43,8 @@ def write_tables(inputs: ReportInputs, folder: Path) -> list[Path]:
         for name, matrix in named(one.matrices):
             files[f"matrix-{name}{suffix}.csv"] = _csv(*_matrix(matrix))
             files[f"matrix-{name}{suffix}.tex"] = latex(matrix, one.against)
+    if forgotten := forgetting_rows(inputs.observations):
+        files["forgetting.csv"] = _csv(COLUMNS, forgotten)
     files["observations.csv"] = inputs.observations.to_csv(index=False)
     for name, text in files.items():
         write_text(folder / name, text)

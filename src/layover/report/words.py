@@ -31,6 +31,19 @@ def score(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}".replace("-", MINUS)
 
 
+def nats(value: float | None) -> str:
+    """A loss in nats with three decimals."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def change(value: float | None) -> str:
+    """A change of a loss in nats, with its sign: +0.312, −0.004, 0.000."""
+    if value is None:
+        return "–"
+    text = f"{abs(value):.3f}"
+    return text if float(text) == 0 else ("+" if value > 0 else MINUS) + text
+
+
 def interval(low: float | None, high: float | None) -> str:
     """A 95 % interval: "0.4 to 5.9"; a dash where there is none."""
     return "–" if low is None or high is None else f"{score(low)} to {score(high)}"

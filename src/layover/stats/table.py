@@ -212,7 +212,7 @@ def _check_values(clean: dict[str, list[Any]], raw: list[Any], place: Place, pro
         elif math.isnan(value):
             hint = "give a number, or say status = failed or missing"
             problems.append(Problem(place.row(index, "value"), f"{_text(raw[index])!r}: there is no value", hint))
-        elif not -100 <= value <= 100:
+        elif not -100 <= value <= 100 and clean["role"][index] != "forgetting":  # per cent of a norm have no bound
             hint = "values are points: 0-100, correlations -100 to 100"
             problems.append(Problem(place.row(index, "value"), f"{value:g} is out of range", hint))
         else:

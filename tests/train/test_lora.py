@@ -14,7 +14,7 @@ import torch
 from tests.kit import FAMILIES, job_of, task_of_kind, trained
 from torch import nn
 
-from layover.errors import MissingExtra, StepError
+from layover.errors import MissingExtra
 from layover.step import Recipe
 from layover.train import loop, lora, model, remedies
 from layover.train.loop import Turn
@@ -140,5 +140,5 @@ def test_without_peft_the_extra_is_named(bert: Path, tmp_path: Path, monkeypatch
 
 
 def test_an_encoder_without_layers_is_refused() -> None:
-    with pytest.raises(StepError, match="no list of layers"):
+    with pytest.raises(EncoderError, match="its layers cannot be told apart"):
         lora.insert(nn.Sequential(nn.Linear(2, 2)), RECIPE, 1)

@@ -179,7 +179,7 @@ def _distances(plain: nn.Module, start: Path | None) -> tuple[list[float], list[
     What follows the last layer counts with it. A truncated encoder's layers are those of the same numbers.
     """
     numbers, before = layer_numbers(plain), dict(plain.named_parameters())
-    depth = len(layers_of(plain)[1])
+    depth = len(layers_of(plain))
     after = before if start is None else load_file(start / "encoder.safetensors")
     moved: dict[int, float] = defaultdict(float)
     norms: dict[int, float] = defaultdict(float)

@@ -36,7 +36,7 @@ def named_layers(encoder: Any) -> tuple[str, nn.ModuleList]:
     Found by structure, with no code per family. Raises EncoderError where there is no such list, as in ALBERT, whose
     layers share their weights, or several.
     """
-    depth = getattr(encoder.config, "num_hidden_layers", None)
+    depth = getattr(getattr(encoder, "config", None), "num_hidden_layers", None)
     found: dict[str, nn.ModuleList] = {}
     for name, module in encoder.named_modules():
         inside = any(name.startswith(f"{outer}.") for outer in found)
@@ -45,8 +45,12 @@ def named_layers(encoder: Any) -> tuple[str, nn.ModuleList]:
     if len(found) != 1:
         told = f"its layers cannot be told apart: {len(found) or 'no'} lists of {depth} layers"
         hint = "take an encoder whose layers are one list and share no weights, such as BERT, RoBERTa or ModernBERT"
-        raise EncoderError(Problem(str(encoder.config.model_type), told, hint))
+        raise EncoderError(Problem(_kind(encoder), told, hint))
     return next(iter(found.items()))
+
+
+def _kind(encoder: Any) -> str:
+    return str(getattr(getattr(encoder, "config", None), "model_type", type(encoder).__name__))
 
 
 def _has_weights(module: nn.Module) -> bool:
@@ -119,4 +123,4 @@ def _reset(encoder: Any, layer: nn.Module, surgery: Surgery, generator: torch.Ge
 
 
 def _refused(encoder: Any, told: str) -> EncoderError:
-    return EncoderError(Problem(str(encoder.config.model_type), told, "layers are numbered from 0, the lowest"))
+    return EncoderError(Problem(_kind(encoder), told, "layers are numbered from 0, the lowest"))

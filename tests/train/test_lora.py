@@ -14,7 +14,7 @@ import torch
 from tests.kit import FAMILIES, job_of, task_of_kind, trained
 from torch import nn
 
-from layover.errors import MissingExtra
+from layover.errors import EncoderError, MissingExtra
 from layover.step import Recipe
 from layover.train import loop, lora, model, remedies
 from layover.train.loop import Turn

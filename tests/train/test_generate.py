@@ -17,6 +17,7 @@ from transformers import BertConfig, BertLMHeadModel
 from layover.encoders import find
 from layover.errors import EncoderError
 from layover.synthesis.sentences import NO_BORDER, NO_FAKES, TOO_LONG, Made, Rules, Sentence, parts
+from layover.train import generate as module
 from layover.train.generate import DOUBT, Generator, gumbel, load, nucleus
 
 
@@ -35,17 +36,21 @@ def changed(generator: Generator, **fields: Any) -> Generator:
 
 
 @pytest.mark.parametrize(
-    ("top_p", "expected"),
-    [(0.49, {2}), (0.51, {2, 0}), (0.79, {2, 0}), (0.81, {2, 0, 3}), (0.96, {0, 1, 2, 3}), (1, {0, 1, 2, 3})],
-)  # fmt: skip
-def test_the_nucleus_is_the_smallest_set_of_that_mass(top_p: float, expected: set[int]) -> None:
-    logits = torch.tensor([[0.3, 0.05, 0.5, 0.15]], dtype=torch.float64).log() + 7
-    assert set(nucleus(logits, top_p)[0].nonzero().flatten().tolist()) == expected
+    ("top_p", "n"), [(0.3, 1), (0.49, 1), (0.51, 2), (0.79, 2), (0.81, 3), (0.94, 3), (0.96, 4), (1.0, 4)]
+)
+def test_the_nucleus_is_the_smallest_set_of_that_mass(top_p: float, n: int) -> None:
+    logs = torch.tensor([[0.5, 0.3, 0.15, 0.05]], dtype=torch.float64).log()
+    assert nucleus(logs, top_p).tolist() == [[place < n for place in range(4)]]
+
+
+def some_logs(rows: int, draw: torch.Generator) -> torch.Tensor:
+    logits = 2 * torch.randn(rows, 40, dtype=torch.float64, generator=draw)
+    return logits.sort(descending=True).values.log_softmax(-1)
 
 
 def test_no_smaller_set_has_the_mass() -> None:
-    logits = torch.randn(50, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 2
-    masses, inside = logits.softmax(-1), nucleus(logits, 0.9)
+    logs = some_logs(50, torch.Generator().manual_seed(1))
+    masses, inside = logs.exp(), nucleus(logs, 0.9)
     held = (masses * inside).sum(-1)
     least = masses.masked_fill(~inside, 2).min(-1).values
     assert (held >= 0.9).all()
@@ -55,33 +60,49 @@ def test_no_smaller_set_has_the_mass() -> None:
 
 def test_in_doubt_the_nucleus_has_all_that_might_be_in_it() -> None:
     draw = torch.Generator().manual_seed(1)
-    logits = torch.randn(20, 40, dtype=torch.float64, generator=draw)
-    sure, wide = nucleus(logits, 0.9), nucleus(logits, 0.9, 0.01)
+    logs = some_logs(20, draw)
+    sure, wide = nucleus(logs, 0.9), nucleus(logs, 0.9, 0.01)
     assert (sure <= wide).all()
+    assert (sure < wide).any()
     for _ in range(50):
-        near = logits + 0.004 * (2 * torch.rand(logits.shape, generator=draw) - 1)
-        assert (nucleus(near, 0.9) <= wide).all()
+        near = logs + 0.004 * (2 * torch.rand(logs.shape, generator=draw) - 1)
+        ordered, places = near.log_softmax(-1).sort(descending=True)
+        found = torch.zeros_like(wide).scatter(1, places, nucleus(ordered, 0.9))
+        assert (found <= wide).all()
 
 
 def test_noise_is_gumbel_and_a_stream_of_its_key() -> None:
-    keys = torch.tensor([5, 6, 2**62 + 3])
-    found = gumbel(keys, 4, 100_000)
+    keys, at = torch.tensor([5, 6, 2**62 + 3]), torch.arange(100_000).expand(3, -1)
+    found = gumbel(keys, at)
     assert found.mean(1).tolist() == pytest.approx([0.5772] * 3, abs=0.02)
     assert found.var(1).tolist() == pytest.approx([math.pi**2 / 6] * 3, abs=0.05)
     assert torch.corrcoef(found)[0, 1].abs() < 0.02
-    assert torch.equal(gumbel(keys[1:2], 4, 100_000)[0], found[1])
-    assert not torch.equal(gumbel(keys[:1], 5, 100_000)[0], found[0])
-    shifted = gumbel(keys[:1], 3, 100_000)
-    assert torch.corrcoef(torch.stack([found[0], shifted[0]]))[0, 1].abs() < 0.02
+    assert torch.equal(gumbel(keys[1:2], at[:1])[0], found[1])
+    assert torch.equal(gumbel(keys[:1], torch.tensor([[77, 3]]))[0], found[0, [77, 3]])
+    assert torch.corrcoef(torch.stack([found[0, :-1], found[0, 1:]]))[0, 1].abs() < 0.02
 
 
 def test_splitmix_is_the_published_one() -> None:
     """The first outputs of SplitMix64 from seed 1234567, as its authors' program gives them."""
     outputs = [6457827717110365317, 3203168211198807973, 9817491932198370423]
-    uniform = [((x >> 11) + 0.5) / 2**53 for x in outputs]
-    assert gumbel(torch.tensor([1234567]), 0, 3)[0].tolist() == pytest.approx(
-        [-math.log(-math.log(u)) for u in uniform]
-    )
+    expected = [-math.log(-math.log(((x >> 11) + 0.5) / 2**53)) for x in outputs]
+    assert gumbel(torch.tensor([1234567]), torch.arange(3)[None])[0].tolist() == pytest.approx(expected)
+
+
+def test_looking_at_the_most_probable_tokens_alone_changes_nothing(
+    generator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, draw = loaded(generator), torch.Generator().manual_seed(1)
+    made = changed(made, banned=torch.zeros(300, dtype=torch.bool))
+    logits = torch.cat([4 * torch.randn(200, 300, generator=draw), 0.1 * torch.randn(200, 300, generator=draw)])
+    keys = torch.arange(400) * 77
+    expected = made._choose(logits, keys, 3, DOUBT)
+    for short in (2, 50):
+        monkeypatch.setattr(module, "SHORT", short)
+        for part in (slice(0, 200), slice(200, 400)):
+            found = made._choose(logits[part], keys[part], 3, DOUBT)
+            assert torch.equal(found[0], expected[0][part])
+            assert torch.equal(found[1], expected[1][part])
 
 
 def test_tokens_are_drawn_with_their_probability_in_the_nucleus(generator: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from layover.encoders import Encoder, find
 from layover.errors import EncoderError, HubError, Problem, TaskError, UserError, raise_all
 from layover.files import digest, digest_once, read_jsonl, write_jsonl
-from layover.synthesis import sentences
+from layover.synthesis import GENERATORS, sentences
 from layover.synthesis.corruption import KINDS, Draw, Endings, NGrams, corrupted, shuffled
 from layover.synthesis.folder import Folder
 from layover.synthesis.sentences import DROPPED, Dropped, Made, Rules, Sentence
@@ -25,7 +25,6 @@ from layover.synthesis.sentences import DROPPED, Dropped, Made, Rules, Sentence
 RECORD = "synthesis.json"
 PIECE = 256  # sentences: what a kill costs at most
 SPLITS = ("train", "validation")
-GENERATORS = "gpt2, gpt2-medium, another causal model of the Hub, or a directory such as `layover generator` writes"
 
 Form = Literal["choice", "single"]
 Make = Callable[[str, Sequence[Sentence]], list[Made | Dropped]]

@@ -17,11 +17,13 @@ import torch
 
 from layover.encoders import Encoder, location_parts
 from layover.errors import EncoderError, Problem
+from layover.synthesis import GENERATORS
 from layover.synthesis.corruption import REDRAWS
 from layover.synthesis.sentences import NO_BORDER, NO_FAKES, TOO_LONG, Dropped, Made, Sentence
 from layover.train.determinism import derive, pick_device, prepare_process
 
-DOUBT = 1e-3  # of a logit or a mass; fp32 logits of a batch and of one sequence differ by less than a tenth of it
+DOUBT = 1e-3  # of a logit or a mass; 3e-6 was seen between fp32 logits of a batch with a cache and of one fake alone
+SHORT = 4096  # tokens among which the nucleus nearly always is
 GAMMA, MIX_1, MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 NO_CHARACTER = "\ufffd"  # what a part of a character decodes to
 
@@ -120,36 +122,47 @@ class Generator:
         self, logits: torch.Tensor, keys: torch.Tensor, position: int, doubt: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """For each row (the token drawn, whether logits that are `doubt` away would draw the same)."""
-        logits = (logits.double() / self.temperature).masked_fill(self.banned, -torch.inf)
-        scores = logits + gumbel(keys, position, logits.shape[1])
-        scores = scores.masked_fill(~nucleus(logits, self.top_p, doubt), -torch.inf)
-        best = scores.topk(2)
+        doubt = doubt / min(1.0, self.temperature)
+        logits = logits.masked_fill(self.banned, -torch.inf) / self.temperature
+        logs, tokens, inside = candidates(logits, self.top_p, doubt)
+        scores = logs + gumbel(keys, position * logits.shape[1] + tokens)
+        best = scores.masked_fill(~inside, -torch.inf).topk(2)
         drawn = best.indices[:, :1]
-        masses = logits.softmax(-1)
-        as_likely = logits >= logits.gather(1, drawn) - doubt
-        before = (masses * as_likely).sum(1) - masses.gather(1, drawn)[:, 0]
+        masses, own = logs.exp(), logs.gather(1, drawn)
+        before = (masses * (logs >= own - doubt)).sum(1) - own[:, 0].exp()
         clear = best.values[:, 0] - best.values[:, 1] > 2 * doubt
-        return drawn[:, 0], clear & (before < self.top_p - doubt)
+        return tokens.gather(1, drawn)[:, 0], clear & (before < self.top_p - doubt)
 
 
-def nucleus(logits: torch.Tensor, top_p: float, doubt: float = 0.0) -> torch.Tensor:
+def candidates(logits: torch.Tensor, top_p: float, doubt: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(log-probabilities, tokens, whether in the nucleus) of the most probable tokens, in order: of all, if need be."""
+    total = logits.logsumexp(-1, keepdim=True).double()
+    size = min(SHORT, logits.shape[1])
+    top, tokens = logits.topk(size)
+    logs = top.double() - total
+    inside = nucleus(logs, top_p, doubt)
+    if size == logits.shape[1] or not inside[:, -1].any():
+        return logs, tokens, inside
+    top, tokens = logits.sort(descending=True)  # the nucleus goes on
+    logs = top.double() - total
+    return logs, tokens, nucleus(logs, top_p, doubt)
+
+
+def nucleus(logs: torch.Tensor, top_p: float, doubt: float = 0.0) -> torch.Tensor:
     """Which tokens are in the nucleus (Holtzman et al. 2020): the fewest, most probable first, of mass `top_p`.
 
-    `logits` are [rows, tokens], the answer too. With a `doubt`, also those that logits and masses which are that far
-    away might put in.
+    `logs` are log-probabilities [rows, tokens], each row from the highest to the lowest; so is the answer. With a
+    `doubt`, also those are in it that logits and masses which are that far away might put in.
     """
-    masses, order = torch.sort(logits.softmax(-1), dim=-1, descending=True, stable=True)
+    masses = logs.exp()
     inside = masses.cumsum(-1) - masses < top_p + doubt
-    if doubt:
-        last = (inside.sum(-1, keepdim=True) - 1).clamp(min=0)
-        return logits >= logits.gather(1, order.gather(1, last)) - doubt
-    return torch.zeros_like(inside).scatter(1, order, inside)
+    last = inside.sum(-1, keepdim=True) - 1
+    return inside | (logs >= logs.gather(1, last) - doubt) if doubt else inside
 
 
-def gumbel(keys: torch.Tensor, position: int, n_tokens: int) -> torch.Tensor:
-    """Gumbel noise [keys, tokens]: the stream of each key (SplitMix64, Steele et al. 2014) at one position."""
-    counter = torch.arange(1, n_tokens + 1, device=keys.device) + position * n_tokens
-    z = keys[:, None] + counter * _signed(GAMMA)
+def gumbel(keys: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """Gumbel noise: the numbers `at` [keys, n], from 0, of each key's stream (SplitMix64, Steele et al. 2014)."""
+    z = keys[:, None] + (at + 1) * _signed(GAMMA)
     z = (z ^ _shifted(z, 30)) * _signed(MIX_1)
     z = (z ^ _shifted(z, 27)) * _signed(MIX_2)
     uniform = (_shifted(z ^ _shifted(z, 31), 11).double() + 0.5) * 2.0**-53
@@ -169,9 +182,8 @@ def load(found: Encoder, top_p: float, temperature: float, batch_size: int) -> G
             name, revision=revision, dtype=torch.float32, use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError, KeyError) as error:
-        raise _refused(
-            found.name, f"cannot be loaded as a causal language model: {str(error).splitlines()[0]}"
-        ) from error
+        message = f"cannot be loaded as a causal language model: {str(error).splitlines()[0]}"
+        raise _refused(found.name, message) from error
     model, loading = loaded
     if missing := sorted(loading["missing_keys"]):
         raise _refused(found.name, f"is no causal language model: its weights lack {', '.join(missing[:3])}")
@@ -247,10 +259,7 @@ def _unfit(model: Any, device: torch.device) -> str:
 
 
 def _refused(name: str, message: str) -> EncoderError:
-    hint = (
-        "choices: gpt2, gpt2-medium, another causal model of the Hub, or a directory such as `layover generator` writes"
-    )
-    return EncoderError(Problem(name, message, hint))
+    return EncoderError(Problem(name, message, f"choices: {GENERATORS}"))
 
 
 def _signed(value: int) -> int:

@@ -112,8 +112,8 @@ def cohort(step: Step, store: Store) -> Step | None:
     Restarts and cells of a sweep: the same encoder, task, data and shape of batches. Where they start from, seeds and
     the rest of their recipes may differ.
     """
-    if not isinstance(step, Train) or task_of(step.task).output == "tokens":  # each hides other tokens, more or fewer
-        return None
+    if not isinstance(step, Train) or (step.task.declaration or {}).get("format") == "text":
+        return None  # the heads of plain text, which is always a study's own, share their encoders' word vectors
     recipe = recipe_of(step, store)
     shared = Recipe(**{name: getattr(recipe, name) for name in SHARED})
     return dataclasses.replace(step, recipe=shared, seed=0, start=None, recipe_from=None)

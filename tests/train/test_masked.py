@@ -21,6 +21,7 @@ from layover.train.batching import collate, micro_batches
 from layover.train.collapse import collapse
 from layover.train.encode import encode
 from layover.train.masking import Masking, hidden_once
+from layover.train.precision import Computing, cast
 from layover.train.work import training, write_weights
 
 Encoders = Callable[[str], Path]
@@ -108,6 +109,19 @@ def test_the_decoder_is_the_encoders_own_and_learns_with_it(encoder: Encoders, t
         np.arange(len(vectors)), encoded.ids
     )  # tokens that no text has: the decoder alone reaches them
     assert float(vectors[torch.from_numpy(absent)].abs().max()) > 0
+
+
+def test_the_decoder_learns_too_where_the_encoder_is_cast(encoder: Encoders, tmp_path: Path) -> None:
+    def gradient(casting: bool) -> torch.Tensor:
+        found, encoded = text_batch(encoder("bert"), tmp_path)
+        network = found.network.prepare(CPU)
+        now = Computing(network, "fp32", CPU)
+        now.casts = cast(network, torch.float32) if casting else {}  # as on a GPU, but for the numbers
+        batch = collate(encoded, np.arange(8), 0, CPU, network.packed, 0)
+        now.backward(network.head.loss(now.scores(batch, 1, 0), batch))
+        return network.encoder.get_input_embeddings().weight.grad
+
+    torch.testing.assert_close(gradient(casting=True), gradient(casting=False))
 
 
 @pytest.mark.parametrize("family", ["bert", "deberta-v3"])

@@ -120,9 +120,10 @@ def together(settings: Mixing, tasks: Iterable[str], cell: Cell) -> Member:
 
 def member(joint: Joint, task: str, role: str, cell: Cell, start: Step | None = None) -> Member:
     """The step that takes one task out of a joint training, which goes on from `start`; the plan takes both in."""
-    names = [ref.name for ref in joint.tasks]
+    names, plain = [ref.name for ref in joint.tasks], dataclasses.asdict(Mixture())
     shown = " + ".join(names) if len(names) <= SHOWN else f"{len(names)} tasks jointly"
-    cell.add(joint, "", "joint", shown, start)
+    said = [v for f, v in dataclasses.asdict(joint.mixture).items() if isinstance(v, str) and v != plain[f]]
+    cell.add(joint, "", "joint", f"{shown} ({', '.join(said)})" if said else shown, start)
     ref = joint.tasks[names.index(task)]
     found = Member(joint.encoder, ref, joint.seed, key_of(joint))
     cell.add(found, task, role, start=joint)

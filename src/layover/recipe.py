@@ -5,9 +5,13 @@ A field added later is neutral: while it holds its default, the keys of steps ar
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+=======
+from dataclasses import dataclass, field, fields, replace
+>>>>>>> surgery
 from typing import Any, Literal
 
 SMALL_TASK = 1500  # Pruksachatkun et al. 2020, section 3: more training examples than this get 10 epochs, else 40
@@ -139,3 +143,8 @@ class Recipe:
     def plain(self) -> bool:
         """Whether no field that recipes did not have at first is in use: such runs may be trained in lockstep."""
         return all(getattr(self, f.name) == f.metadata["neutral"] for f in fields(self) if "neutral" in f.metadata)
+
+    @property
+    def bare(self) -> Recipe:
+        """The same without any field that recipes did not have at first: what a head by itself is trained with."""
+        return replace(self, **{f.name: f.metadata["neutral"] for f in fields(self) if "neutral" in f.metadata})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,21 @@ def test_a_study_of_probes_runs_by_the_command(command: Command, tmp_path: Path)
     assert kept.code == 2
     assert "is a step of kind 'probe', which has no weights" in kept.err
     assert "0 steps run" in command("run", study, "--store", store).out
+
+
+def test_a_probe_takes_what_a_sweep_chose_but_nothing_that_only_an_encoder_has(
+    command: Command, tmp_path: Path
+) -> None:
+    encoder = make_encoder(tmp_path / "tiny", "bert")
+    tasks = {"mine": own_table(tmp_path / "files", "single")}
+    words = study_words(
+        encoder, tmp_path / "files", strategies={"probe": {"kind": "probe", "layers": ["mix"]}}, task=tasks,
+        sweep={"learning_rate": [1e-3, 1e-4], "layer_decay": [0.9]},
+    )  # fmt: skip
+    study, store = write_study(tmp_path / "study.toml", words), tmp_path / "store"
+    ran = command("run", study, "--store", store)
+    assert ran.code == 0, ran.err
+    [probe] = (path.parent for path in store.glob("steps/*/step.json") if '"probe"' in path.read_text())
+    used = json.loads((probe / "provenance.json").read_text())["recipe"]
+    assert used["learning_rate"] in (1e-3, 1e-4)
+    assert used["layer_decay"] == 1.0

@@ -10,7 +10,7 @@ import pytest
 from tests.kit import FAST, HERE, Command, make_encoder, own_table, study_words, write_study
 
 from layover.encoders import Encoder
-from layover.errors import StudyError
+from layover.errors import StudyError, UserError
 from layover.plan import Plan, compile_plan
 from layover.session import Session
 from layover.step import Surgery, Train
@@ -220,3 +220,24 @@ def test_a_study_of_every_operation_runs_by_the_command(command: Command, tmp_pa
     ran = command("plan", refused, "--store", store)
     assert ran.code == 2
     assert "strategies.x.keep: 3 does not fit the encoder, which has 2 layers" in ran.err
+
+
+def test_an_operated_encoder_is_exported_where_transformers_has_such_a_one(tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    for family, moved in (("roberta", True), ("modernbert", False)):
+        encoder = make_encoder(tmp_path / family, family)
+        seed = next(seed for seed in range(99) if permutation(2, seed) == (1, 0))
+        strategies = {"permuted": {"kind": "permute", "permutations": [seed]}, "half": {"kind": "reinit", "keep": [1]}}
+        tasks = {"mine": own_table(tmp_path / "files", "single")}
+        words = study_words(encoder, tmp_path, strategies=strategies, task=tasks)
+        session = Session.open(Study(**words), tmp_path / f"store-{family}").keeping(["keep 1", "permutation"])
+        assert session.run().complete
+        session.export("keep 1", tmp_path / f"{family}-half")
+        if not moved:
+            with pytest.raises(UserError, match="holds other weights"):
+                session.export("permutation", tmp_path / f"{family}-moved")
+            continue
+        session.export("permutation", tmp_path / f"{family}-moved")
+        model = AutoModelForSequenceClassification.from_pretrained(tmp_path / f"{family}-moved")
+        assert model.config.layover_layers == [1, 0]

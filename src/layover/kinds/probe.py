@@ -21,7 +21,7 @@ def probe(
     from layover.train import probe as probing
 
     clocks = time.monotonic(), time.process_time()
-    recipe = recipe_of(step, store)
+    recipe = recipe_of(step, store).bare  # a sweep may have chosen what only an encoder has
     data = data_of(step.task, store, places, recipe.selects)
     # weights that are gone are missed only where the features are not in the store
     weights = None if step.start is None else store.weights(step.start)

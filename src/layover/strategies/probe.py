@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from layover.errors import Problem, StudyError
-from layover.recipe import Recipe
 from layover.step import Probe, key_of
 from layover.strategies.strategy import Cell, Column
 
@@ -78,7 +76,7 @@ class Probing:
         step = Probe(
             cell.encoder,
             cell.ref(cell.target, cell.role),
-            _bare(recipe),
+            recipe.bare,
             cell.seed,
             cell.column.setting,
             self.head,
@@ -91,8 +89,3 @@ class Probing:
 
     def _asked(self) -> tuple[int | str, ...]:
         return (self.layers,) if isinstance(self.layers, str) else self.layers
-
-
-def _bare(recipe: Recipe) -> Recipe:
-    neutral = {f.name: f.metadata["neutral"] for f in dataclasses.fields(recipe) if "neutral" in f.metadata}
-    return dataclasses.replace(recipe, **neutral)

@@ -5,13 +5,9 @@ A field added later is neutral: while it holds its default, the keys of steps ar
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-=======
 from dataclasses import dataclass, field, fields, replace
->>>>>>> surgery
 from typing import Any, Literal
 
 SMALL_TASK = 1500  # Pruksachatkun et al. 2020, section 3: more training examples than this get 10 epochs, else 40

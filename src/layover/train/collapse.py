@@ -54,10 +54,11 @@ def _constant(predictions: Predictions) -> str:
 
 def _prior_loss(task: Task, training: Encoded) -> float:
     """The training loss of the best prediction that ignores the input."""
+    if task.output == "tokens":  # all alike: who knows how common each is predicts one of them throughout
+        assert training.masking is not None
+        return float(np.log(len(training.masking.others)))
     known = ~training.lost
     labels = np.asarray(training.labels[known], dtype=float)
-    if training.masking is not None:  # of every token the same: who knows how common each is predicts one throughout
-        return float(np.log(len(training.masking.others)))
     if task.output == "choice":
         return float(np.log(np.diff(training.groups)).mean())
     if task.output == "value":

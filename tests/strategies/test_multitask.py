@@ -214,11 +214,11 @@ def test_a_grid_by_the_command(grid: dict[str, Any], tmp_path: Path, command: Co
 def test_a_member_is_what_its_joint_training_found_out_about_its_task(bert: Path, tmp_path: Path) -> None:
     study = words(bert, tmp_path, ["a", "b"], {"all": {"kind": "multitask_all", "conflict": "log"}})
     session = Session.open(Study(**study), store=tmp_path / "store")
-    session = session.keeping(["a + b → b"])
+    session = session.keeping(["a + b (log) → b"])
     assert session.run().complete
     store, plan = session.store, session.plan
-    key = plan.find("a + b → b")
-    joint = plan.find("a + b ·")
+    key = plan.find("a + b (log) → b")
+    joint = plan.find("a + b (log) ·")
     rows = store.read(joint, "observations.jsonl")
     assert {row["task"] for row in rows} == {"a", "b"}
     assert store.read(key, "observations.jsonl") == [
@@ -234,8 +234,8 @@ def test_a_member_is_what_its_joint_training_found_out_about_its_task(bert: Path
     folder = store.weights(key)
     assert folder is not None
     assert json.loads((folder / "head.json").read_text(encoding="utf-8"))["task"] == "b"
-    assert store.weights(plan.find("a + b → a")) is None
-    exported = session.export("a + b → b", tmp_path / "model")
+    assert store.weights(plan.find("a + b (log) → a")) is None
+    exported = session.export("a + b (log) → b", tmp_path / "model")
     assert exported.model == "BertForSequenceClassification"
     lineage = json.loads((tmp_path / "model" / "layover.json").read_text(encoding="utf-8"))["steps"]
     assert [step["kind"] for step in lineage] == ["joint", "member"]
@@ -282,8 +282,8 @@ def test_a_mixed_stage_hands_the_sources_best_weights_on(bert: Path, tmp_path: P
     study = words(bert, tmp_path, ["a"], {"s": table, "direct": DIRECT}, uses=["a", "b", "d"])
     session = Session.open(Study(**study), store=tmp_path / "store")
     assert session.run().complete
-    joint = session.plan.find("b + d · s1")
-    member = session.plan.find("b + d → b · s1")
+    joint = session.plan.find("b + d (capped) · s1")
+    member = session.plan.find("b + d (capped) → b · s1")
     handed, own = (session.store.weights(key) for key in (member, joint))
     assert handed is not None
     assert own is not None

@@ -11,7 +11,7 @@ from layover import encoders
 from layover.compiler import Compiler, Score
 from layover.encoders import Encoder
 from layover.errors import Problem, StudyError, UserError, raise_all
-from layover.step import Places, Step
+from layover.step import Member, Places, Step, Train
 from layover.study import Study
 from layover.suits import unsuited
 from layover.tasks import TASKS, Task
@@ -85,7 +85,8 @@ def compile_plan(study: Study, base: Path | None = None, data: Sequence[Path] = 
     compiler = Compiler(study, tasks, sources, {name: _identity_of(words) for name, words in declared.items()})
     scores = tuple(compiler.scores(found))
     depths = {encoder.identity: encoders.depth(encoder) for encoder in found.values()}
-    raise_all(StudyError, unsuited(compiler.steps, compiler.labels, depths))
+    wrong = unsuited(compiler.steps, compiler.labels, depths)
+    raise_all(StudyError, [*_wrongly_carried(compiler.steps, compiler.labels, tasks), *wrong])
     files = {name: source.files for name, source in sources.items() if name in declared}
     places = Places(
         data=tuple(Path(d) for d in data),
@@ -94,6 +95,23 @@ def compile_plan(study: Study, base: Path | None = None, data: Sequence[Path] = 
         **study.placement.model_dump(exclude={"executor", "workers", "cohort"}),
     )
     return Plan(study, compiler.steps, compiler.labels, scores, compiler.requested, tasks, sources, found, places)
+
+
+def _wrongly_carried(steps: Mapping[str, Step], labels: Mapping[str, str], tasks: Mapping[str, Task]) -> list[Problem]:
+    """Heads that are to be carried over to a task with other labels, as far as declarations tell; each pair once."""
+    found: dict[Problem, None] = {}
+    for step in steps.values():
+        before = steps[step.start] if isinstance(step, Train) and step.head == "carried" and step.start else None
+        if not isinstance(step, Train) or not isinstance(before, Train | Member):
+            continue
+        theirs, own = tasks[before.task.name], tasks[step.task.name]
+        if theirs.labels_in_data or own.labels_in_data:
+            continue  # which labels there are is known when the step runs, and compared then
+        if (theirs.output, theirs.labels, theirs.bounds) != (own.output, own.labels, own.bounds):
+            message = f"is 'carried', and the labels of {own.name!r} are not those of {theirs.name!r}"
+            shown = [f"{task.name}: {', '.join(task.labels) or task.output}" for task in (theirs, own)]
+            found[Problem("head", message, f"say head = 'new'; {'; '.join(shown)}")] = None
+    return list(found)
 
 
 def _identity_of(declared: Mapping[str, Any]) -> dict[str, Any]:

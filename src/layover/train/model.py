@@ -47,7 +47,7 @@ def load(location: str, start: Path | None, task: Task, recipe: Recipe, seed: in
 
 
 def _carry(head: Head, start: Path, task: Task) -> None:
-    """Give a head the weights of the one in `start`; labels are compared by name and in order, never by number alone."""
+    """Give a head the weights of the one in `start`; labels are compared by name and in order."""
     before = read_json(start / "head.json")
     own = {"output": task.output, "labels": list(task.labels), "bounds": task.bounds and list(task.bounds)}
     differs = [name for name, value in own.items() if before[name] != value]

@@ -22,14 +22,14 @@ from layover.step import Places, Recipe
 from layover.tasks.load import TaskData
 from layover.tasks.task import Task
 from layover.train import model, remedies
-from layover.train.cache import Located, splits
+from layover.train.cache import Located, Splits, splits
 from layover.train.checkpoint import State
 from layover.train.cohort import Run, fit_together
 from layover.train.collapse import collapse
 from layover.train.decode import Decoded, Raw, decode
 from layover.train.determinism import pick_device, prepare_process
 from layover.train.encode import Encoded
-from layover.train.fisher import Before, of_step
+from layover.train.fisher import Before, fisher
 from layover.train.loop import Job, predict
 from layover.train.memory import keep_freed, micro_tokens
 from layover.train.network import Network
@@ -101,11 +101,11 @@ def training(
     if recipe.ewc:
         if before is None or start is None:
             raise StepError("ewc holds a run to what its encoder was trained on before: this one starts from no task")
-        matters = of_step(before, location, start, recipe, seed, device)
+        matters = _matters(before, location, start, recipe, seed, device)
     loaded = model.load(location, start, data.task, recipe, seed, carried)
 
     task = data.task
-    found = splits(data, loaded.tokenizer, loaded.max_length)
+    found = _read(data, loaded)
     training, selection, validation = found.train, found.selection if recipe.selects else None, found.validation
     n_classes = _n_classes(task, training, validation)
     metric = get_metric(task.primary)
@@ -158,6 +158,20 @@ def training(
         threads=torch.get_num_threads(),
         micro_tokens=job.micro_tokens,
     )
+
+
+def _read(data: Located | TaskData, loaded: model.Loaded) -> Splits:
+    """A task's data as a network reads it."""
+    return splits(data, loaded.tokenizer, loaded.max_length)
+
+
+def _matters(
+    before: Before, location: str, start: Path, recipe: Recipe, seed: int, device: torch.device
+) -> dict[str, torch.Tensor]:
+    """How much each weight in `start` matters to what it was trained on, by the head that was trained with it."""
+    loaded = model.load(location, start, before.data.task, before.recipe, seed, carried=True)
+    encoded, padding = _read(before.data, loaded).train, loaded.tokenizer.pad_token_id
+    return fisher(loaded.network.prepare(device), encoded, padding, recipe.ewc_examples, seed, device)
 
 
 def _placed(network: Network, location: str, places: Places, device: torch.device) -> Network:

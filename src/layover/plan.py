@@ -84,9 +84,9 @@ def compile_plan(study: Study, base: Path | None = None, data: Sequence[Path] = 
     found, tasks, sources = _find(study, tasks, base, data)
     compiler = Compiler(study, tasks, sources, {name: _identity_of(words) for name, words in declared.items()})
     scores = tuple(compiler.scores(found))
-    raise_all(StudyError, _wrongly_carried(compiler.steps, compiler.labels, tasks))
     depths = {encoder.identity: encoders.depth(encoder) for encoder in found.values()}
-    raise_all(StudyError, unsuited(compiler.steps, compiler.labels, depths))
+    wrong = unsuited(compiler.steps, compiler.labels, depths)
+    raise_all(StudyError, [*_wrongly_carried(compiler.steps, compiler.labels, tasks), *wrong])
     files = {name: source.files for name, source in sources.items() if name in declared}
     places = Places(
         data=tuple(Path(d) for d in data),

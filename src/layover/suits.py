@@ -22,12 +22,10 @@ def unsuited(steps: Mapping[str, Step], labels: Mapping[str, str], depths: Mappi
     for key, step in steps.items():
         recipe = getattr(step, "recipe", None)
         if isinstance(recipe, Recipe) and not recipe.plain:
-            depth = depths.get(step.encoder)  # type: ignore[union-attr]
-            for place, message, hint in (
-                *_faults(recipe, depth),
-                *_of_kind(recipe, step),
-                *_of_ewc(recipe, step, steps),
-            ):
+            surgery = getattr(step, "surgery", None)
+            depth = (surgery and surgery.depth) or depths.get(step.encoder)  # type: ignore[union-attr]
+            faults = (*_faults(recipe, depth), *_of_kind(recipe, step), *_of_ewc(recipe, step, steps))
+            for place, message, hint in faults:
                 found.setdefault((place, message), Problem(f"recipe.{place}", f"{message} ({labels[key]})", hint))
     return list(found.values())
 

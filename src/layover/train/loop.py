@@ -29,7 +29,7 @@ from layover.train.encode import Encoded
 from layover.train.graphs import Graphs
 from layover.train.network import Network
 from layover.train.precision import computing
-from layover.train.remedies import Anchor, mixture
+from layover.train.remedies import Anchor, mixing
 from layover.train.together import Part, Together
 from layover.train.update import Losses, Update
 
@@ -181,8 +181,10 @@ def passes(job: Job, part: Part, examples: NDArray[np.int64], step: int, weight:
     """The summed loss of a task's examples; `weight` times the gradient of its mean is added to that at hand."""
     network, train = part.network, part.train
     total, n_targets = torch.zeros((), device=job.device), max(1, len(train.known(examples)))
-    mixed = mixture(network, job.recipe, job.anchor, job.seed, step)
-    with computing(network, job.recipe.precision, job.device, mixed) as now:
+    with (
+        mixing(network, job.recipe, job.anchor, job.seed, step),
+        computing(network, job.recipe.precision, job.device) as now,
+    ):
         for micro in micro_batches(train, examples, job.micro_tokens, network.packed, job.device):
             batch = collate(train, micro, job.padding, job.device, network.packed, step)
             batch.layout.names[:, 0] += part.first  # no example shares a stream of dropout with another task's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from layover.train.cache import Located, splits
 from layover.train.determinism import derive
 from layover.train.encode import Encoded
 from layover.train.groups import ENCODER
+from layover.train.masking import Masking, hidden_once
 from layover.train.network import Network
 from layover.train.precision import computing
 
@@ -35,6 +37,10 @@ def of_step(before: Before, location: str, start: Path, recipe: Recipe, seed: in
     task = before.data.task
     loaded = model.load(location, start, task, before.recipe, seed, carried=True)
     encoded = splits(before.data, loaded.tokenizer, loaded.max_length).train
+    if task.output == "tokens":
+        encoder: Any = loaded.network.encoder
+        vocabulary = encoder.get_input_embeddings().num_embeddings
+        encoded = hidden_once(encoded, Masking.of(loaded.tokenizer, vocabulary, seed))
     network = loaded.network.prepare(device)
     return fisher(network, encoded, loaded.tokenizer.pad_token_id, recipe.ewc_examples, seed, device)
 

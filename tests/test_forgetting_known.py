@@ -36,8 +36,8 @@ def forgotten(tmp_path_factory: pytest.TempPathFactory) -> Any:
         tasks={"target": ["micro_target"]},
         strategies={
             "stilts": {"kind": "stilts", "sources": ["micro_teacher"], "chains": [["wiki", "micro_teacher"]]},
-            "weak": stilts(l2sp=0.01),
-            "strong": stilts(l2sp=0.1),
+            "weak": stilts(l2sp=0.05),
+            "strong": stilts(l2sp=0.5),
             "ewc": stilts(ewc=300.0, ewc_examples=64),
         },
         recipe={**RECIPE, "task": {"wiki": {"epochs": 1}}},

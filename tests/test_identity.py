@@ -84,7 +84,7 @@ CHANGED: dict[type, dict[str, Any]] = {
         "learning_rate": 1e-5, "batch_size": 33, "epochs": 3, "max_length": 128, "dropout": 0.0, "dropout_at": "output",
         "pooling": "mean", "warmup": 0.0, "schedule": "constant", "weight_decay": 0.0, "adam_epsilon": 1e-8,
         "max_grad_norm": 5.0, "evaluate_every": 10, "patience": None, "checkpoint": "last", "precision": "bf16",
-        "l2sp": 0.1, "l2sp_head": 0.1, "ewc": 1.0, "ewc_of": "mlm", "ewc_examples": 9, "optimizer": "recadam",
+        "l2sp": 0.1, "l2sp_head": 0.1, "ewc": 1.0, "ewc_examples": 9, "optimizer": "recadam",
         "recadam_k": 0.2, "recadam_t0": 9, "recadam_pull": 1.0, "mixout": 0.5, "layer_decay": 0.9, "freeze": "encoder",
         "lora": 8, "lora_alpha": 8.0, "lora_dropout": 0.1, "reset_rate": 5.0,
     },

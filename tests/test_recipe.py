@@ -57,4 +57,4 @@ def test_a_study_names_the_place_of_what_cannot_be_frozen() -> None:
 def test_a_recipe_with_a_remedy_is_not_plain() -> None:
     assert Recipe().plain
     assert not Recipe(l2sp=0.1).plain
-    assert RecipeTable(freeze="0-1").words() == {"freeze": "0-1"}
+    assert RecipeTable.model_validate({"freeze": "0-1"}).words() == {"freeze": "0-1"}

@@ -84,14 +84,14 @@ class Recipe:
 
     What keeps a run near the weights that it starts from, each neutral as it stands (`layover.train.remedies`):
     `l2sp`: strength of the pull towards them, `l2sp_head` of that of the head towards zero (Li et al. 2018). `ewc`:
-    strength of the pull weighted by the Fisher information (Kirkpatrick et al. 2017) of `ewc_of`, what the step before
-    was trained on, estimated from `ewc_examples`. `optimizer` "recadam": the objective moves from staying to learning
-    (Chen et al. 2020), at rate `recadam_k` around step `recadam_t0`, with strength `recadam_pull`. `mixout`: the share
-    of weights that a pass takes from the start (Lee et al. 2020). `layer_decay`: every layer learns at this share of
-    the rate of the layer above. `freeze`: what is not trained, such as "embeddings, 0-3" or "encoder". `lora`: rank of
-    the low-rank updates that are trained instead of the encoder's matrices (Hu et al. 2022), 0 = none, scaled by
-    `lora_alpha` / rank, with dropout `lora_dropout`. `reset_rate`: the rate of layers that were drawn anew, as a
-    multiple (Tamkin et al. 2020, Figure 6).
+    strength of the pull weighted by the Fisher information (Kirkpatrick et al. 2017) of what the step before was
+    trained on, estimated from `ewc_examples` of its examples. `optimizer` "recadam": the objective moves from staying
+    to learning (Chen et al. 2020), at rate `recadam_k` around step `recadam_t0`, with strength `recadam_pull`.
+    `mixout`: the share of weights that a pass takes from the start (Lee et al. 2020). `layer_decay`: every layer learns
+    at this share of the rate of the layer above. `freeze`: what is not trained, such as "embeddings, 0-3" or "encoder".
+    `lora`: rank of the low-rank updates that are trained instead of the encoder's matrices (Hu et al. 2022), 0 = none,
+    scaled by `lora_alpha` / rank, with dropout `lora_dropout`. `reset_rate`: the rate of layers that were drawn anew,
+    as a multiple (Tamkin et al. 2020, Figure 6).
     """
 
     learning_rate: float = setting(2e-5, gt=0, lt=1)
@@ -113,7 +113,6 @@ class Recipe:
     l2sp: float = added(0.0, ge=0)
     l2sp_head: float = added(0.0, ge=0)
     ewc: float = added(0.0, ge=0)
-    ewc_of: Literal["previous", "mlm"] = added("previous")
     ewc_examples: int = added(256, ge=1)
     optimizer: Literal["adamw", "recadam"] = added("adamw")
     recadam_k: float = added(0.1, gt=0)

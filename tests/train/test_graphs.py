@@ -13,7 +13,7 @@ import pytest
 import torch
 from tests.kit import job_of
 
-from layover.train import graphs, loop, masks, network, precision, ways
+from layover.train import graphs, loop, masks, network, precision, remedies, ways
 from layover.train.batching import micro_batches
 from layover.train.graphs import CannotCapture, Graphs, Work, alike
 from layover.train.loop import Job, Turn, Update
@@ -137,6 +137,25 @@ def _one_choice_more(data: Any) -> Any:
     groups = data.groups.copy()
     groups[1:-1] += 1
     return dataclasses.replace(data, groups=groups)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"l2sp": 0.5, "l2sp_head": 0.1}, {"optimizer": "recadam", "recadam_pull": 50.0, "recadam_t0": 2},
+     {"layer_decay": 0.7}, {"freeze": "embeddings, 0"}, {"freeze": "encoder"}, {"lora": 2}],
+)  # fmt: skip
+def test_a_run_with_a_remedy_is_the_run_without_graphs(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+) -> None:
+    def remedied() -> Job:
+        job = stock(bert, tmp_path, **fields)
+        remedies.prepare(job.network, job.recipe, 1)
+        return dataclasses.replace(job, anchor=remedies.anchor(job.network, job.recipe))
+
+    expected, recorder = ended(remedied()), Recorder()
+    monkeypatch.setattr(graphs, "OnGpu", lambda: recorder)
+    assert_same(ended(dataclasses.replace(remedied(), graphs="on")), expected, 0.0)
+    assert recorder.replayed
 
 
 def test_a_step_that_cannot_be_captured_is_taken_without(

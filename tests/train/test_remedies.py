@@ -359,6 +359,32 @@ def test_a_run_resumed_from_a_checkpoint_is_the_same_bit_for_bit(bert: Path, tmp
     assert not all(torch.equal(own[n], plain[n]) for n in plain)
 
 
+@pytest.mark.parametrize("name", ["mixout", "lora", "freeze"])
+def test_layers_that_are_computed_again_are_the_same(bert: Path, tmp_path: Path, name: str) -> None:
+    recipe = dataclasses.replace(SHORT, **REMEDIES[name], checkpoint="last", patience=0)
+    _, data = task_of_kind(tmp_path, "single", 16)
+    kept = trained(bert, data, tmp_path / "kept", recipe).network.state_dict()
+    again = trained(bert, data, tmp_path / "again", recipe, gradient_checkpointing=True).network.state_dict()
+    for key, tensor in kept.items():
+        torch.testing.assert_close(again[key], tensor, rtol=1e-4, atol=1e-5, msg=key)
+
+
+def test_a_pass_that_fails_leaves_the_weights_as_they_were(bert: Path, tmp_path: Path) -> None:
+    held = job(bert, tmp_path, mixout=0.7)
+    shaken(held.network)
+    before = {name: p.detach().clone() for name, p in held.network.named_parameters()}
+
+    def fail() -> None:
+        with remedies.mixing(held.network, held.recipe, held.anchor, 1, 0):
+            now = dict(held.network.named_parameters())
+            assert not all(torch.equal(now[name], p) for name, p in before.items())
+            raise Killed
+
+    with pytest.raises(Killed):
+        fail()
+    assert all(torch.equal(p, before[name]) for name, p in held.network.named_parameters())
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", REMEDIES)
 def test_every_remedy_trains_every_family(

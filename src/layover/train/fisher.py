@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from layover.recipe import Recipe
 from layover.tasks.load import TaskData
-from layover.train import model
 from layover.train.batching import collate
-from layover.train.cache import Located, splits
+from layover.train.cache import Located
 from layover.train.determinism import derive
 from layover.train.encode import Encoded
 from layover.train.groups import ENCODER
-from layover.train.masking import Masking, hidden_once
 from layover.train.network import Network
 from layover.train.precision import computing
 
@@ -30,19 +26,6 @@ class Before:
 
     data: Located | TaskData
     recipe: Recipe
-
-
-def of_step(before: Before, location: str, start: Path, recipe: Recipe, seed: int, device: torch.device) -> Weights:
-    """The Fisher information of the step whose weights are in `start`, with the head that it trained."""
-    task = before.data.task
-    loaded = model.load(location, start, task, before.recipe, seed, carried=True)
-    encoded = splits(before.data, loaded.tokenizer, loaded.max_length).train
-    if task.output == "tokens":
-        encoder: Any = loaded.network.encoder
-        vocabulary = encoder.get_input_embeddings().num_embeddings
-        encoded = hidden_once(encoded, Masking.of(loaded.tokenizer, vocabulary, seed))
-    network = loaded.network.prepare(device)
-    return fisher(network, encoded, loaded.tokenizer.pad_token_id, recipe.ewc_examples, seed, device)
 
 
 def fisher(network: Network, encoded: Encoded, padding: int, examples: int, seed: int, device: torch.device) -> Weights:

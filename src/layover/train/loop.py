@@ -29,7 +29,7 @@ from layover.train.encode import Encoded
 from layover.train.graphs import Graphs
 from layover.train.network import Network
 from layover.train.precision import computing
-from layover.train.remedies import Anchor, mixture
+from layover.train.remedies import Anchor, mixing
 from layover.train.update import Losses, Update
 
 Report = Callable[[dict[str, Any]], None]
@@ -141,8 +141,10 @@ def gradients(job: Job, turn: Turn) -> torch.Tensor:
         job.network.train()
     job.network.zero_grad(set_to_none=True)
     total, n_targets = torch.zeros((), device=job.device), max(1, len(job.train.known(turn.examples)))
-    mixed = mixture(job.network, job.recipe, job.anchor, job.seed, turn.step)
-    with computing(job.network, job.recipe.precision, job.device, mixed) as now:
+    with (
+        mixing(job.network, job.recipe, job.anchor, job.seed, turn.step),
+        computing(job.network, job.recipe.precision, job.device) as now,
+    ):
         for part in micro_batches(job.train, turn.examples, job.micro_tokens, job.network.packed, job.device):
             batch = collate(job.train, part, job.padding, job.device, job.network.packed, turn.step)
             loss = job.network.head.loss(now.scores(batch, job.seed, turn.step), batch)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -23,31 +22,17 @@ from layover.train.ways import states
 Precision = Literal["fp32", "tf32", "bf16"]
 
 
-@dataclass(frozen=True, eq=False)
-class Mixed:
-    """Tensors to compute with instead of parameters, by their names in a network, and their derivatives by these."""
-
-    weights: dict[str, torch.Tensor]
-    factors: dict[str, torch.Tensor]
-
-
 class Computing:
     """A network as it computes in one precision, from the start of an optimizer step or an evaluation to its end.
 
     Parameters change only between: casts of them are made once, and gradients are summed in fp32 over micro-batches.
-    `mixed` are tensors that it computes with instead of some parameters.
     """
 
-    def __init__(
-        self, network: Network, precision: Precision, device: torch.device, mixed: Mixed | None = None
-    ) -> None:
+    def __init__(self, network: Network, precision: Precision, device: torch.device) -> None:
         self.network, self.precision, self.device = network, precision, device
-        self.factors = {} if mixed is None else mixed.factors
         self.casts: dict[str, torch.Tensor] = {}
         if precision == "bf16" and device.type != "cpu":
-            self.casts = cast(network, instead=None if mixed is None else mixed.weights)
-        elif mixed is not None:
-            self.casts = {name: tensor.requires_grad_() for name, tensor in mixed.weights.items()}
+            self.casts = cast(network)
 
     def scores(self, batch: Batch, seed: int = 0, step: int = 0) -> torch.Tensor:
         """The network's scores for a micro-batch."""
@@ -80,12 +65,8 @@ class Computing:
     def _collect(self) -> None:
         """Move the gradients of the casts to those of the parameters, all in a few kernels."""
         parameters = dict(self.network.named_parameters())
-        there = {name: copy.grad for name, copy in self.casts.items() if copy.grad is not None}
-        found = [(parameters[name], gradient) for name, gradient in there.items()]
-        gradients = _in(list(there.values()), torch.float32)
-        for name, gradient in zip(there, gradients, strict=True) if self.factors else ():
-            if name in self.factors:
-                gradient.mul_(self.factors[name])
+        found = [(parameters[name], copy.grad) for name, copy in self.casts.items() if copy.grad is not None]
+        gradients = _in([gradient for _, gradient in found], torch.float32)
         sums = [(p.grad, gradient) for (p, _), gradient in zip(found, gradients, strict=True) if p.grad is not None]
         if sums:
             torch._foreach_add_(*map(list, zip(*sums, strict=True)))  # pyright: ignore[reportPrivateImportUsage]
@@ -96,30 +77,22 @@ class Computing:
 
 
 @contextmanager
-def computing(
-    network: Network, precision: Precision, device: torch.device, mixed: Mixed | None = None
-) -> Iterator[Computing]:
+def computing(network: Network, precision: Precision, device: torch.device) -> Iterator[Computing]:
     """A network computing in a precision; its parameters must not change inside."""
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     try:
         # the outer context keeps autocast's casts of the weights until it ends, for all micro-batches
         with torch.autocast("cpu", enabled=False):
-            yield Computing(network, precision, device, mixed)
+            yield Computing(network, precision, device)
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
 
 
-def cast(
-    network: Network, dtype: torch.dtype = torch.bfloat16, instead: dict[str, torch.Tensor] | None = None
-) -> dict[str, torch.Tensor]:
-    """The encoder's parameters in another precision, by their names in the network, as leaves of their own.
-
-    `instead` are tensors in the place of some.
-    """
+def cast(network: Network, dtype: torch.dtype = torch.bfloat16) -> dict[str, torch.Tensor]:
+    """The encoder's parameters in another precision, by their names in the network, as leaves of their own."""
     named = {f"encoder.{name}": p for name, p in network.encoder.named_parameters()}
-    values = [p.detach() for p in (named | (instead or {})).values()]
-    copies = zip(named.items(), _in(values, dtype), strict=True)
+    copies = zip(named.items(), _in([p.detach() for p in named.values()], dtype), strict=True)
     return {name: copy.requires_grad_(p.requires_grad) for (name, p), copy in copies}
 
 

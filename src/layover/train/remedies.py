@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +17,6 @@ from layover.train import lora
 from layover.train.determinism import derive
 from layover.train.groups import ENCODER, freeze
 from layover.train.noise import drawn, scaled
-from layover.train.precision import Mixed
 
 Weights = dict[str, torch.Tensor]
 
@@ -52,17 +53,22 @@ def anchor(network: Any, recipe: Recipe, fisher: Weights | None = None) -> Ancho
     return Anchor({name: p.detach().clone() for name, p in named.items()}, fisher or {})
 
 
-def mixture(network: Any, recipe: Recipe, held: Anchor | None, seed: int, step: int) -> Mixed | None:
-    """The weights of an optimizer step's passes under mixout (Lee et al. 2020, equation 6); None without.
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """What to compute with instead of some parameters, by their names in a network, and its derivatives by them."""
+
+    weights: Weights
+    factors: Weights
+
+
+def mixture(network: Any, recipe: Recipe, held: Anchor, seed: int, step: int) -> Mixed:
+    """The weights of an optimizer step's passes under mixout (Lee et al. 2020, equation 6).
 
     Each element of every trained matrix of the encoder's linear maps is its start's with probability p, and all are
     rescaled so that their expectation is w: (m * w0 + (1 - m) * w - p * w0) / (1 - p). Biases, normalisation and
     embeddings are left, as in the paper's code. The mask m depends on seed, step and the parameter alone: all
     micro-batches of a step share it. On a CPU p is rounded to a multiple of 2**-16.
     """
-    if not recipe.mixout:
-        return None
-    assert held is not None
     found = Mixed({}, {})
     for name, module in network.encoder.named_modules():
         own = f"{ENCODER}{name}.weight"
@@ -72,6 +78,30 @@ def mixture(network: Any, recipe: Recipe, held: Anchor | None, seed: int, step: 
             found.factors[own] = factor
             found.weights[own] = torch.addcmul(start, factor, weight - start)  # the same as above
     return found
+
+
+@contextmanager
+def mixing(network: Any, recipe: Recipe, held: Anchor | None, seed: int, step: int) -> Iterator[None]:
+    """Passes with the mixture of an optimizer step; the gradients that they leave are those of the weights themselves.
+
+    The parameters hold the mixture meanwhile, so that layers that are computed again see it too.
+    """
+    if not recipe.mixout:
+        yield
+        return
+    assert held is not None
+    mixed = mixture(network, recipe, held, seed, step)
+    parameters = {name: network.get_parameter(name) for name in mixed.weights}
+    own = {name: parameter.data for name, parameter in parameters.items()}
+    try:
+        for name, parameter in parameters.items():
+            parameter.data = mixed.weights[name]
+        yield
+    finally:
+        for name, parameter in parameters.items():
+            parameter.data = own[name]
+            if parameter.grad is not None:
+                parameter.grad.mul_(mixed.factors[name])
 
 
 def _kept(like: torch.Tensor, rate: float, seed: int, step: int) -> torch.Tensor:

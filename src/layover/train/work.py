@@ -29,7 +29,7 @@ from layover.train.collapse import collapse
 from layover.train.decode import Decoded, Raw, decode
 from layover.train.determinism import pick_device, prepare_process
 from layover.train.encode import Encoded
-from layover.train.fisher import Before, of_step
+from layover.train.fisher import Before, fisher
 from layover.train.loop import Job, predict
 from layover.train.masking import Masking, hidden_once
 from layover.train.memory import keep_freed, micro_tokens
@@ -102,13 +102,11 @@ def training(
     if recipe.ewc:
         if before is None or start is None:
             raise StepError("ewc holds a run to what its encoder was trained on before: this one starts from no task")
-        matters = of_step(before, location, start, recipe, seed, device)
+        matters = _matters(before, location, start, recipe, seed, device)
     loaded = model.load(location, start, data.task, recipe, seed, carried)
 
     task = data.task
-    found = splits(data, loaded.tokenizer, loaded.max_length)
-    if task.output == "tokens":
-        found = _hiding(found, loaded, seed)
+    found = _read(data, loaded, seed)
     training, selection, validation = found.train, found.selection if recipe.selects else None, found.validation
     n_classes = _n_classes(task, training, validation)
     metric = get_metric(task.primary)
@@ -161,6 +159,21 @@ def training(
         threads=torch.get_num_threads(),
         micro_tokens=job.micro_tokens,
     )
+
+
+def _read(data: Located | TaskData, loaded: model.Loaded, seed: int) -> Splits:
+    """A task's data as a network reads it: of plain text with tokens hidden."""
+    found = splits(data, loaded.tokenizer, loaded.max_length)
+    return _hiding(found, loaded, seed) if data.task.output == "tokens" else found
+
+
+def _matters(
+    before: Before, location: str, start: Path, recipe: Recipe, seed: int, device: torch.device
+) -> dict[str, torch.Tensor]:
+    """How much each weight in `start` matters to what it was trained on, by the head that was trained with it."""
+    loaded = model.load(location, start, before.data.task, before.recipe, seed, carried=True)
+    encoded, padding = _read(before.data, loaded, seed).train, loaded.tokenizer.pad_token_id
+    return fisher(loaded.network.prepare(device), encoded, padding, recipe.ewc_examples, seed, device)
 
 
 def _placed(network: Network, location: str, places: Places, device: torch.device) -> Network:

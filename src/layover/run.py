@@ -15,7 +15,7 @@ from layover.claims import Claim
 from layover.errors import StepError, StoreError
 from layover.files import write_text
 from layover.kinds import WORK
-from layover.kinds.common import recipe_of, task_of
+from layover.kinds.common import recipe_of
 from layover.places import Places
 from layover.recipe import Recipe
 from layover.step import Step, Train, key_of
@@ -110,8 +110,8 @@ def cohort(step: Step, store: Store) -> Step | None:
     """
     if not isinstance(step, Train) or step.surgery or step.head != "new":
         return None
-    if task_of(step.task).output == "tokens":  # each hides other tokens, more or fewer
-        return None
+    if (step.task.declaration or {}).get("format") == "text":
+        return None  # the heads of plain text, which is always a study's own, share their encoders' word vectors
     recipe = recipe_of(step, store)
     if not recipe.plain:
         return None

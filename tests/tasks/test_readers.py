@@ -328,7 +328,7 @@ def test_broken_lines_are_left_out_and_counted_only_of_a_release_that_has_them(t
     ragged = replace(SINGLE, release=Release(ragged=True))
     source = locate(ragged, [folder.parent])
     assert [(e.row, e.inputs[0][0]) for e in read(ragged, source, "train")] == [(0, ("a",)), (2, ("c",))]
-    broken = list(rows(source.files["train"], ragged=True))[1][1]
+    broken = list(rows(source.files["train"], Release(ragged=True)))[1][1]
     assert isinstance(broken, Omitted)
     assert ragged.parts(broken) == (broken,)
     assert "it has 1 cells, but the header has 2: text, label" in broken.why

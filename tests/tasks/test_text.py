@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kit import text_table, write_rows
+from tests.kit import Command, make_maskless, own_table, study_words, text_table, write_rows, write_study
 
 from layover.errors import TaskError
 from layover.tasks.load import load, locate
@@ -116,3 +116,40 @@ def test_a_file_that_is_no_xz_is_said(tmp_path: Path) -> None:
     (tmp_path / "t.txt.xz").write_bytes(b"plain text\n")
     with pytest.raises(TaskError, match="cannot be unpacked: not valid xz data"):
         own_task("wiki", {"format": "text", "train": str(tmp_path / "t.txt.xz")})
+
+
+def text_study(encoder: Path, folder: Path, **words: Any) -> Path:
+    return write_study(folder / "study.toml", study_words(encoder, folder, task={
+        "mine": own_table(folder, "single"), "stop": text_table(folder, **words),
+    }))  # fmt: skip
+
+
+def test_what_is_wrong_ends_the_command_before_anything_runs(bert: Path, command: Command, tmp_path: Path) -> None:
+    blank = tmp_path / "blank.txt"
+    blank.write_text(" \n\n", encoding="utf-8")
+    ran = command("run", text_study(bert, tmp_path, validation=str(blank)))
+    assert ran.code == 2
+    assert "task.stop.validation: has no text to learn from: the file holds no rows" in " ".join(ran.err.split())
+    maskless = make_maskless(bert, tmp_path / "maskless")
+    ran = command("plan", text_study(maskless, tmp_path))
+    assert ran.code == 2
+    said = " ".join(ran.err.split())
+    assert "maskless: its tokenizer has no mask token, and 'stop' is plain text" in said
+    assert "bert-base-uncased" in said
+    assert command("plan", text_study(bert, tmp_path)).code == 0
+
+
+def test_its_data_can_be_checked(bert: Path, tmp_path: Path) -> None:
+    from layover.datacheck.tally import Tally
+    from layover.train import warm
+
+    task = own_task("wiki", text_table(tmp_path, characters=60))
+    tally = Tally(task, warm.tokenizer(str(bert)))
+    for row in [{"text": "the film was good " * 6}, {"text": "a story"}, {"text": "a story"}]:
+        tally.add(row)
+    facts = tally.facts((), None)
+    assert (facts.rows, facts.questions, facts.examples, facts.broken) == (3, 3, 4, 0)
+    assert facts.repeats == 2  # a text of one refrain is two equal pieces
+    assert facts.labels == {}
+    assert facts.tokens is not None
+    assert facts.tokens.longest < 20

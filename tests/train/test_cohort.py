@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.kit import FAST, HERE, Command, study_words, task_of_kind, write_study
+from tests.kit import FAST, HERE, Command, a_train, study_words, task_of_kind, write_study
 
 from layover.execute import execute
 from layover.plan import compile_plan
 from layover.run import run_steps
-from layover.step import Recipe, Train, key_of
+from layover.step import Recipe, TaskRef, Train, key_of
 from layover.store import Store
 from layover.study import Study
 from layover.train import loop, model
@@ -304,6 +304,14 @@ def test_a_cohort_is_of_ready_trainings_of_one_task_and_no_larger_than_asked(
     ]  # choices, odd ones, two cells or seeds
     for steps in submitted:
         assert len(steps) == 1 or steps[0].task == steps[1].task
+
+
+def test_trainings_on_plain_text_are_no_cohort(tmp_path: Path) -> None:
+    from layover.run import cohort
+
+    task = TaskRef("wiki", 1, "sha256:" + "0" * 64, "masked_accuracy", declaration={"format": "text", "text": "text"})
+    assert cohort(a_train(task=task), Store.open(tmp_path)) is None
+    assert cohort(a_train(), Store.open(tmp_path)) is not None
 
 
 @pytest.mark.parametrize("field", ["batch_size", "max_length", "precision"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tests.kit import FAMILIES, POSITIONS, places_for, task_of_kind, trained, write_rows
+from tests.kit import FAMILIES, POSITIONS, make_maskless, places_for, task_of_kind, trained, write_rows
 
 from layover.errors import EncoderError
 from layover.metrics import get_metric
@@ -21,6 +21,7 @@ from layover.train.batching import collate, micro_batches
 from layover.train.collapse import collapse
 from layover.train.encode import encode
 from layover.train.masking import Masking, hidden_once
+from layover.train.precision import Computing, cast
 from layover.train.work import training, write_weights
 
 Encoders = Callable[[str], Path]
@@ -108,6 +109,19 @@ def test_the_decoder_is_the_encoders_own_and_learns_with_it(encoder: Encoders, t
         np.arange(len(vectors)), encoded.ids
     )  # tokens that no text has: the decoder alone reaches them
     assert float(vectors[torch.from_numpy(absent)].abs().max()) > 0
+
+
+def test_the_decoder_learns_too_where_the_encoder_is_cast(encoder: Encoders, tmp_path: Path) -> None:
+    def gradient(casting: bool) -> torch.Tensor:
+        found, encoded = text_batch(encoder("bert"), tmp_path)
+        network = found.network.prepare(CPU)
+        now = Computing(network, "fp32", CPU)
+        now.casts = cast(network, torch.float32) if casting else {}  # as on a GPU, but for the numbers
+        batch = collate(encoded, np.arange(8), 0, CPU, network.packed, 0)
+        now.backward(network.head.loss(now.scores(batch, 1, 0), batch))
+        return network.encoder.get_input_embeddings().weight.grad
+
+    torch.testing.assert_close(gradient(casting=True), gradient(casting=False))
 
 
 @pytest.mark.parametrize("family", ["bert", "deberta-v3"])
@@ -205,24 +219,10 @@ def test_a_trained_one_is_exported_as_the_class_of_transformers(encoder: Encoder
         assert torch.equal(again.base_model.state_dict()[name], tensor), name
 
 
-def without_mask(encoder: Path, folder: Path) -> Path:
-    """The encoder with a tokenizer that has no mask token."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "film", "was", "good"]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    transformers.AutoModel.from_pretrained(encoder).save_pretrained(folder)
-    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
-    return folder
-
-
 def test_an_encoder_without_a_mask_token_is_refused(encoder: Encoders, tmp_path: Path) -> None:
     from layover.encoders import find, lacks_mask
 
-    folder = without_mask(encoder("bert"), tmp_path / "maskless")
+    folder = make_maskless(encoder("bert"), tmp_path / "maskless")
     assert lacks_mask(find(str(folder)))
     assert not any(lacks_mask(find(str(encoder(family)))) for family in FAMILIES)
     with pytest.raises(EncoderError, match="has no mask token"):

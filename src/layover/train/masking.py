@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RATE = 0.15  # of the tokens that are not special
 HIDDEN, REPLACED = 0.8, 0.1  # of these, by the mask token and by a random one
 EVALUATED = 0  # the seed by which all selection and validation sets are hidden
+DRAWS, PLACE_BITS = 1 << 24, 16  # of an integer of 64 bits: how finely tokens are drawn, and their places
 Hashes = NDArray[np.uint64]
 
 
@@ -59,10 +60,14 @@ class Masking:
         sizes, counts = encoded.tokens[examples], np.diff(encoded.bounds)[examples]
         owner, firsts = np.repeat(np.arange(len(examples)), sizes), np.cumsum(sizes) - sizes
         keys = _mixed(_hashes(derive(self.seed, "masking", step), encoded, examples))[owner]
-        keys = _mixed(_then(keys, np.arange(len(ids)) - firsts[owner]))
-        drawn = np.where(self.special[ids], np.inf, _uniform(keys, 0))
-        order = np.lexsort((drawn, owner))  # example after example; of each, the tokens to hide come first
-        places = np.sort(order[np.arange(len(ids)) - firsts[owner] < counts[owner]])
+        inside = np.arange(len(ids)) - firsts[owner]
+        keys = _then(keys, inside)
+        drawn = np.where(
+            self.special[ids], DRAWS - 1, np.minimum((_uniform(keys, 0) * DRAWS).astype(np.int64), DRAWS - 2)
+        )
+        # one number each, no two alike: sorting it is fast. Of each example the tokens to hide come first
+        order = np.argsort(((owner * DRAWS + drawn) << PLACE_BITS) + inside)
+        places = np.sort(order[inside < counts[owner]])
         what, which = _uniform(keys[places], 1), _uniform(keys[places], 2)
         random = self.others[(which * len(self.others)).astype(np.int64)]
         right, read = ids[places].astype(np.int64), ids.copy()

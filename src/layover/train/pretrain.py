@@ -22,6 +22,7 @@ from layover.errors import Problem, UserError, raise_all
 from layover.files import read_json, write_json
 from layover.step import Recipe
 from layover.train import checkpoint, loop
+from layover.train.card import RECORD, card
 from layover.train.checkpoint import State
 from layover.train.corpus import BYTES, SPECIAL, Corpus, Texts, prepared
 from layover.train.decode import Raw
@@ -34,7 +35,6 @@ from layover.train.network import Network
 from layover.train.noise import Noise
 
 WORK = "unfinished"  # the folder of what a run needs to go on; it goes when the run ends
-RECORD = "pretrain.json"
 CHECKPOINT_SECONDS = 60.0  # that a killed run loses at most
 EVALUATIONS = 40  # of a whole run, unless it is said
 CAPABLE = 8  # compute capability from which a GPU multiplies in bf16
@@ -290,36 +290,6 @@ def _write(folder: Path, settings: Settings, corpus: Corpus, model: Any, record:
     (made / "README.md").write_text(card(record), encoding="utf-8")
     for path in sorted(made.iterdir(), key=lambda path: path.name == RECORD):
         path.replace(folder / path.name)
-
-
-def card(record: dict[str, Any]) -> str:
-    """The model card: what it is, what it was trained on, for how long, and how good it is."""
-    settings, data, held = record["settings"], record["data"], record["held_out"]
-    state = (
-        "" if record["finished"] else f" It is **not finished**: {record['steps']:,} of {settings['steps']:,} steps."
-    )
-    devices = ", ".join(sorted({piece["device"] for piece in record["pieces"]}))
-    lines = [
-        "---\nlibrary_name: transformers\npipeline_tag: fill-mask\n---\n",
-        "# An encoder trained from nothing with layover\n",
-        f"RoBERTa-style: {settings['layers']} layers of width {settings['width']} with {settings['heads']} heads, "
-        f"{data['vocabulary']:,} byte-level BPE tokens, inputs of {settings['max_length']} tokens at most, "
-        f"{record['parameters']:,} parameters.{state}\n",
-        "```python\nfrom transformers import AutoModelForMaskedLM, AutoTokenizer\n\n"
-        'model = AutoModelForMaskedLM.from_pretrained(".")  # this folder\n'
-        'tokenizer = AutoTokenizer.from_pretrained(".")\n```\n',
-        "| | |\n|---|---|",
-        f"| text | {', '.join(data['files'])} ({data['digest'][:19]}) |",
-        f"| tokens of text | {data['train_tokens']:,} to train on, {data['held_tokens']:,} held out |",
-        f"| steps | {record['steps']:,} of {settings['batch_size']} blocks of {settings['max_length']} tokens: "
-        f"{record['tokens']:,} tokens, {record['epochs']} epochs |",
-        f"| compute | {record['seconds']:,.0f} s on {devices}, {settings['precision']} |",
-        *([f"| held-out loss | {held['loss']:.3f} nats per hidden token |"] if held else []),
-        *([f"| held-out accuracy | {held['accuracy']:.1f} % of hidden tokens |"] if "accuracy" in held else []),
-        f"| seed | {settings['seed']} |",
-        f"\nEverything that is known of it is in `{RECORD}`.",
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def _multiplies_in_bf16(device: torch.device) -> bool:

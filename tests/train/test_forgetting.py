@@ -164,7 +164,6 @@ def test_more_noise_is_more_forgotten(released: Encoders, family: str, tmp_path:
             assert 100 > slight[name] > much[name] > -100, name
         if name.startswith("l2"):
             assert 0 < slight[name] < much[name], name
-    assert abs(slight["mlm_loss_rise"]) < abs(much["mlm_loss_rise"])
 
 
 def test_a_head_that_was_trained_is_the_one_that_is_read(encoder: Encoders, tmp_path: Path) -> None:

@@ -204,5 +204,8 @@ def _placed(strategy: str, work: Callable[[], Made]) -> Made:
     try:
         return work()
     except UserError as error:
-        found = (dataclasses.replace(p, place=f"strategies.{strategy}.{p.place}".rstrip(".")) for p in error.problems)
+        found = (
+            p if p.place == "sweep" else dataclasses.replace(p, place=f"strategies.{strategy}.{p.place}".rstrip("."))
+            for p in error.problems
+        )
         raise type(error)(*found) from None

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from layover.plan import Plan
-from layover.step import Probe, Train
+from layover.step import Joint, Probe, Train
 from layover.store import Store
 
 TIMED = (Train.kind, Probe.kind)  # the kinds of steps whose time is learnt and told
@@ -38,6 +38,7 @@ def estimate(plan: Plan, store: Store, todo: Iterable[str]) -> Estimate:
     total, unknown = 0.0, 0
     for key in todo:
         step = plan.steps[key]
+        unknown += isinstance(step, Joint)  # whose time depends on all its tasks
         if not isinstance(step, Train | Probe):
             continue
         task = {"name": step.task.name, "limit_train": step.task.limit_train}

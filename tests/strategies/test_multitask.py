@@ -173,7 +173,7 @@ def test_all_that_is_wrong_with_a_table_is_told_at_once(bert: Path, tmp_path: Pa
 
 def test_a_sweep_says_nothing_for_a_joint_training(bert: Path, tmp_path: Path) -> None:
     study = words(bert, tmp_path, ["a"], {"m": MULTI}, uses=["a", "b"], sweep={"learning_rate": [1e-3, 1e-4]})
-    with pytest.raises(StudyError, match=r"\[recipe.role.joint\].*learning_rate"):
+    with pytest.raises(StudyError, match=r"^sweep: (?s:.*)\[recipe.role.joint\].*learning_rate"):
         compile_plan(Study(**study))
     said = {**FAST, "role": {"joint": {"learning_rate": 5e-4}}}
     (joint,) = joints(compile_plan(Study(**{**study, "recipe": said})))

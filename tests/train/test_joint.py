@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.kit import FAMILIES, task_of_kind, trained
@@ -14,6 +15,10 @@ from tests.train.test_loop import Killed, same, scores
 
 from layover.step import Mixture, Places, Recipe
 from layover.train import joint, together
+from layover.train.batching import collate
+from layover.train.checkpoint import State
+from layover.train.loop import Turn, predict, started
+from layover.train.noise import Noise
 from layover.train.together import Together
 
 RECIPE = Recipe(epochs=2, batch_size=4, max_length=32, learning_rate=1e-3, patience=4, dropout=0.1)
@@ -86,8 +91,6 @@ def test_each_task_ends_with_the_weights_of_its_own_best_step(bert: Path, tmp_pa
 
 
 def together_predict(job: Any, part: Any) -> Any:
-    from layover.train.loop import predict
-
     return predict(job, part.selection, part.network)
 
 
@@ -160,9 +163,7 @@ def test_heads_are_shared_by_tasks_with_the_same_labels_only(bert: Path, tmp_pat
 
 
 def test_no_two_tasks_share_a_stream_of_dropout(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from layover.train.noise import Noise
-
-    seen: list[tuple[int, int, int]] = []
+    seen: list[tuple[int, ...]] = []
     begin = Noise.begin
 
     def noted(self: Noise, layout: Any, seed: int, step: int, *rest: Any) -> None:
@@ -174,7 +175,7 @@ def test_no_two_tasks_share_a_stream_of_dropout(bert: Path, tmp_path: Path, monk
     trained_jointly(bert, data_of(tmp_path, ("single", "pair")), tmp_path, dataclasses.replace(RECIPE, epochs=1))
     assert len(seen) == 24
     assert len(set(seen)) == 24
-    assert {example for _, example, _ in seen} == set(range(24))
+    assert {name[1] for name in seen} == set(range(24))
 
 
 # the gradients of a batch
@@ -190,16 +191,12 @@ class Taken:
             Places(device="cpu", threads=1), folder / "r", lambda _: None,
         )  # fmt: skip
         self.job = next(run)
+        assert self.job.together is not None
         self.together: Together = self.job.together
-        from layover.train.checkpoint import State
-        from layover.train.loop import Turn, started
-
         self.state = State()
         self.together.begin(self.state)
         self.together.order(self.job.recipe, 1, self.state)
         _, take = started(self.job)
-        import numpy as np
-
         self.examples = np.array([0, 1, 2, 12, 13, 14, 15])
         self.loss = take(Turn(self.examples, 0))
         self.gradients = {
@@ -209,8 +206,6 @@ class Taken:
 
 def by_hand(taken: Taken, weights: Sequence[float]) -> dict[str, torch.Tensor]:
     """The gradient of the weighted sum over tasks of the mean loss of each task's examples."""
-    from layover.train.batching import collate
-
     job, whole = taken.job, taken.together.whole
     whole.zero_grad(set_to_none=True)
     total: Any = 0.0

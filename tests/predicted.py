@@ -39,7 +39,9 @@ def score(name: str, *given: Any, **more: Any) -> float:
 def predictions(draw: st.DrawFn, kind: Scored, most: int = 30) -> Predictions:
     """Some rows in any order, about which one or several things are asked."""
     asked = draw(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), min_size=1, max_size=most))
-    n_classes = draw(st.integers(2, 5)) if kind in ("classes", "choice", "labels") else 2 if kind == "answers" else 0
+    n_classes = (
+        draw(st.integers(2, 5)) if kind in ("classes", "choice", "labels", "tokens") else 2 if kind == "answers" else 0
+    )
 
     def sides(gold: st.SearchStrategy[Any], predicted: st.SearchStrategy[Any]) -> tuple[Any, ...]:
         return tuple(draw(st.lists(each, min_size=len(asked), max_size=len(asked))) for each in (gold, predicted))
@@ -56,7 +58,11 @@ def predictions(draw: st.DrawFn, kind: Scored, most: int = 30) -> Predictions:
         gold, predicted = sides(st.integers(0, n_classes - 1), st.integers(-1, n_classes - 1))
         gold, predicted = np.array(gold, float), np.array(predicted, float)
     rows, parts = zip(*asked, strict=True)
-    return of(gold, predicted, n_classes, kind, rows, parts)
+    found = of(gold, predicted, n_classes, kind, rows, parts)
+    if kind == "tokens":
+        sure = draw(st.lists(st.floats(-9, 0, width=16), min_size=len(asked), max_size=len(asked)))
+        return replace(found, log_probabilities=np.array(sure, float))
+    return found
 
 
 def again(run: Predictions, predicted: Any) -> Predictions:
@@ -69,8 +75,9 @@ def repeated(run: Predictions, rows: Sequence[int]) -> Predictions:
     places = [np.flatnonzero(run.rows == row) for row in rows]
     numbers = np.repeat(np.arange(len(rows)), [len(place) for place in places])
     item = np.concatenate(places)
-    parts = None if run.parts is None else run.parts[item]
-    return replace(run, rows=numbers, gold=run.gold[item], predicted=run.predicted[item], parts=parts)
+    parts, sure = (None if each is None else each[item] for each in (run.parts, run.log_probabilities))
+    more = {"parts": parts, "log_probabilities": sure}
+    return replace(run, rows=numbers, gold=run.gold[item], predicted=run.predicted[item], **more)
 
 
 def equal(one: Predictions, other: Predictions) -> bool:

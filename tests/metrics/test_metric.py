@@ -13,7 +13,7 @@ from tests.predicted import KINDS, SUITING, of, predictions
 
 from layover.errors import TaskError
 from layover.metrics import METRICS, fitting, get_metric
-from layover.tasks import formats, spans
+from layover.tasks import formats, spans, text
 
 SUMMED = [(name, kind) for name, kind in SUITING if METRICS[name].summands]
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
@@ -97,7 +97,7 @@ def test_the_reference_says_which_formats_every_metric_suits() -> None:
     page = (Path(__file__).parents[2] / "docs" / "reference.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`.*?) \| .*? \| (.*) \|$", page.split("| metric | is |")[1].split("##")[0], re.M)
     listed = {name: set(re.findall(r"`(\w+)`", of)) for names, of in rows for name in re.findall(r"`(\w+)`", names)}
-    every = {**vars(formats), **vars(spans)}
+    every = {**vars(formats), **vars(spans), **vars(text)}
     kinds = {name: found.scored for name, found in every.items() if hasattr(found, "scored")}
     plain = {"Single", "Pair"}  # which predict classes or numbers
     scored = {name: {"classes", "value"} if name in plain else {kind} for name, kind in kinds.items()}

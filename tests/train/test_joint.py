@@ -19,7 +19,6 @@ from layover.train.batching import collate
 from layover.train.checkpoint import State
 from layover.train.loop import Turn, predict, started
 from layover.train.noise import Noise
-from layover.train.together import Together
 
 RECIPE = Recipe(epochs=2, batch_size=4, max_length=32, learning_rate=1e-3, patience=4, dropout=0.1)
 
@@ -163,12 +162,12 @@ def test_heads_are_shared_by_tasks_with_the_same_labels_only(bert: Path, tmp_pat
 
 
 def test_no_two_tasks_share_a_stream_of_dropout(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[int, ...]] = []
+    seen: list[tuple[int, int, int]] = []
     begin = Noise.begin
 
     def noted(self: Noise, layout: Any, seed: int, step: int, *rest: Any) -> None:
         if rest and rest[0]:
-            seen.extend((step, *map(int, name)) for name in layout.names)
+            seen.extend((step, int(example), int(part)) for example, part in layout.names)
         begin(self, layout, seed, step, *rest)
 
     monkeypatch.setattr(Noise, "begin", noted)
@@ -191,8 +190,9 @@ class Taken:
             Places(device="cpu", threads=1), folder / "r", lambda _: None,
         )  # fmt: skip
         self.job = next(run)
-        assert self.job.together is not None
-        self.together: Together = self.job.together
+        together = self.job.together
+        assert together is not None
+        self.together = together
         self.state = State()
         self.together.begin(self.state)
         self.together.order(self.job.recipe, 1, self.state)

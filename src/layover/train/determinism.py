@@ -1,24 +1,17 @@
-"""Determinism: seeds, and the settings under which a run on a CPU repeats bit for bit."""
+"""Determinism: the settings under which a run on a CPU repeats bit for bit."""
 
 from __future__ import annotations
 
-import hashlib
 import random
 
 import numpy as np
 import torch
 
+from layover.train.seeds import derive
+
+__all__ = ["CPU", "OWN_THREADS", "derive", "pick_device", "prepare_process", "quiet"]
+
 CPU = torch.device("cpu")
-
-
-def derive(seed: int, *names: str | int) -> int:
-    """Make the seed of one named random stream of a run.
-
-    Streams are independent of each other and of how many numbers another stream drew, so that the same seed gives
-    the same data order and the same new head to direct and to stilts: restarts are paired.
-    """
-    text = "/".join(map(str, (seed, *names)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
 
 OWN_THREADS = torch.get_num_threads()  # torch's choice: OMP_NUM_THREADS, or all cores

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from layover.train.determinism import derive
+from layover.train.seeds import derive
 
 if TYPE_CHECKING:
     from layover.train.encode import Encoded

@@ -51,7 +51,7 @@ class Compiler:
     declared: Mapping[str, Mapping[str, Any]]
     steps: dict[str, Step] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=set)
+    taken: dict[str, str] = field(default_factory=dict)
     requested: int = 0
     swept: dict[tuple[str, str, str], tuple[Recipe, str]] = field(default_factory=dict)
     reached: list[Reached] = field(default_factory=list)
@@ -152,19 +152,24 @@ class Compiler:
         key = self.add(choose, f"{encoder.name} · {task} · best of the sweep", task, role)
         return dataclasses.replace(recipe, **cells[0]), key
 
-    def add(self, step: Step, label: str, task: str, role: str) -> str:
-        """Take a step in under a label that no other step has: the role is named where a task's roles differ."""
+    def add(self, step: Step, label: str, task: str, role: str, strategy: str = "") -> str:
+        """Take a step in under a label that no other step has.
+
+        Where a task's roles differ the role is named, and where strategies differ in a role the strategy.
+        """
         key = key_of(step)
         if key not in self.steps:
             self.steps[key] = step
-            if label in self.taken and role:
-                begin, dot, end = label.rpartition(" · ")
+            begin, dot, end = label.rpartition(" · ")
+            if role and self.taken.get(label, role) != role:
                 label = f"{begin} as {role}{dot}{end}"
+            if strategy and label in self.taken:
+                label = f"{begin} ({strategy}){dot}{end}"
             number, plain = 2, label
             while label in self.taken:
                 label, number = f"{plain} ({number})", number + 1
             self.labels[key] = label
-            self.taken.add(label)
+            self.taken[label] = role
         return key
 
 
@@ -184,7 +189,7 @@ class _Maker:
         return self.compiler.recipe(self.encoder, task, role, self.strategy)
 
     def add(self, step: Step, label: str, task: str, role: str) -> Step:
-        key = self.compiler.add(step, label, task, role)
+        key = self.compiler.add(step, label, task, role, self.strategy)
         self.compiler.requested += isinstance(step, Train | Joint | Probe)
         if task:
             self.made[key] = task, role

@@ -89,7 +89,7 @@ def test_mergers_that_differ_by_what_came_before_have_labels_of_their_own(planne
     other = {**merge, "recipe": {"learning_rate": 1e-4}}
     plan = planned({}, strategies={"soup": merge, "slow": other})
     labels = [plan.labels[key] for key, step in plan.steps.items() if isinstance(step, Merge)]
-    assert labels == ["bert · one + two (average) · s1", "bert · one + two (average) · s1 (2)"]
+    assert labels == ["bert · one + two (average) · s1", "bert · one + two (average) (slow) · s1"]
 
 
 # wrong settings

@@ -12,7 +12,7 @@ import torch
 from tests.kit import FAMILIES, task_of_kind, trained
 from torch import nn
 
-from layover.errors import StepError
+from layover.errors import EncoderError, StepError
 from layover.step import Recipe
 from layover.train import model
 from layover.train.groups import freeze, layer_numbers, optimizer_groups
@@ -44,7 +44,7 @@ def test_every_parameter_has_the_layer_that_its_name_says(encoder: Encoders, fam
 
 
 def test_an_encoder_without_a_list_of_layers_is_refused() -> None:
-    with pytest.raises(StepError, match="no list of layers"):
+    with pytest.raises(EncoderError, match="its layers cannot be told apart"):
         layer_numbers(nn.Sequential(nn.Linear(2, 2)))
 
 

@@ -102,6 +102,8 @@ class Cell:
         """Take a step into the plan, labelled by the way to it, its task, and `what` is special about it."""
         way = f"{self.make.label(key_of(start)).rsplit(' · ', 1)[0]} → " if start else f"{self.name} · "
         seed = f"s{step.seed}" if hasattr(step, "seed") else ""  # type: ignore[union-attr]
+        if self.limit and (task, role) == (self.target, self.role):
+            what = f"{what} {self.limit} rows".lstrip()
         rest = " · ".join(part for part in (" ".join(filter(None, (task, what))), seed) if part)
         return self.make.add(step, f"{way}{rest}", task, role)
 

@@ -39,6 +39,7 @@ def forgotten(tmp_path_factory: pytest.TempPathFactory) -> Any:
             "weak": stilts(l2sp=0.05),
             "strong": stilts(l2sp=0.5),
             "ewc": stilts(ewc=300.0, ewc_examples=64),
+            "mixed": {"kind": "stilts", "sources": ["micro_teacher"], "text": "wiki"},
         },
         recipe={**RECIPE, "task": {"wiki": {"epochs": 1}}},
         task={"wiki": {"format": "text", "train": str(folder / "wiki.txt")}},
@@ -89,3 +90,8 @@ def test_ewc_keeps_what_the_text_before_taught(forgotten: Any) -> None:
 
 def test_what_goes_on_learning_the_language_forgets_nothing_of_it(forgotten: Any) -> None:
     assert forgotten["stilts", "wiki"]["mlm_loss_rise"] < 0
+
+
+def test_a_stage_mixed_with_text_forgets_less_of_the_language(forgotten: Any) -> None:
+    mixed, stilts = forgotten["mixed", "micro_teacher"], forgotten["stilts", "micro_teacher"]
+    assert mixed["mlm_loss_rise"] < stilts["mlm_loss_rise"] - 0.02

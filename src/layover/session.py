@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from layover.export import Exported
     from layover.stats.transfer import Transfer
 
+WITHOUT_WEIGHTS = {Choose.kind: "the choice of a sweep", Probe.kind: "a probe", Measure.kind: "a measure"}
 SPARE_BYTES = 64 << 20  # predictions, curves and the like, beside weights and the checkpoint
 
 
@@ -70,11 +71,11 @@ class Session:
         problems = [
             Problem(
                 self.plan.labels[key],
-                f"is a step of kind {self.plan.steps[key].kind!r}, which has no weights",
+                f"is {WITHOUT_WEIGHTS[self.plan.steps[key].kind]}, which has no weights",
                 "name a training",
             )
             for key in wanted
-            if isinstance(self.plan.steps[key], Choose | Probe | Measure)
+            if self.plan.steps[key].kind in WITHOUT_WEIGHTS
         ]
         raise_all(StudyError, problems)
         return replace(self, plan=replace(self.plan, wanted=wanted))

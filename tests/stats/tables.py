@@ -8,7 +8,7 @@ from layover.metrics import METRICS
 from layover.predictions import Predictions, texts
 from layover.tasks.example import Scored
 
-CLASSES = {"classes": 2, "choice": 2, "answers": 2, "labels": 3, "value": 0, "text": 0}
+CLASSES = {"classes": 2, "choice": 2, "answers": 2, "labels": 3, "value": 0, "text": 0, "tokens": 2}
 
 
 def row(strategy, source, target, seed, value, **more):

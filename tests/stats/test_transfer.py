@@ -14,6 +14,7 @@ from tests.predicted import SUITING
 from tests.stats.tables import row, study
 
 from layover.errors import ObservationsError
+from layover.metrics import METRICS
 from layover.predictions import read, write
 from layover.stats.contrast import contrast
 from layover.stats.judge import adjust
@@ -244,7 +245,19 @@ def test_a_contrast_pairs_the_same_source_where_both_have_sources():
         contrast(rows, ["joint"], "stilt")
 
 
-@pytest.mark.parametrize(("metric", "kind"), SUITING)
+SCORES = [(name, kind) for name, kind in SUITING if not METRICS[name].lower_is_better]
+
+
+def test_a_loss_is_not_compared_as_if_more_were_better():
+    rows, predictions = study({("mnli", "rte"): 20.0}, metric="masked_accuracy", kind="tokens")
+    rows += [{**row, "metric": "masked_loss", "value": 3.0, "primary": False} for row in rows]
+    rows = [{"primary": True, **row} for row in rows]
+    assert transfer(rows, predictions.get).matrix().cells["mnli", "rte"].verdict == "helps"
+    with pytest.raises(ObservationsError, match="'masked_loss' is a loss"):
+        transfer(rows, predictions.get, metric="masked_loss")
+
+
+@pytest.mark.parametrize(("metric", "kind"), SCORES)
 def test_every_metric_that_a_study_may_use_takes_part_in_pairing_by_example(metric, kind):
     rows, predictions = study({("mnli", "rte"): 20.0}, metric=metric, kind=kind, examples=600, each=3)
     cell = transfer(rows, predictions.get).matrix().cells["mnli", "rte"]

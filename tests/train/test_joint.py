@@ -74,9 +74,15 @@ def test_tasks_of_three_formats_share_one_encoder_and_each_is_scored(bert: Path,
 def test_each_task_ends_with_the_weights_of_its_own_best_step(bert: Path, tmp_path: Path) -> None:
     """Scored again with the weights at hand, the selection score is the task's best."""
     data, recipe = data_of(tmp_path, KINDS), dataclasses.replace(RECIPE, epochs=6, patience=0)
-    run = joint.training(
-        data, Mixture(), (), recipe, 3, str(bert), None, Places(device="cpu", threads=1), tmp_path / "r", lambda _: None
-    )  # fmt: skip
+    # tokenizers are trained anew in every process, and come out a little different: which seed will do differs too
+    found = (best_steps(bert, data, recipe, seed, tmp_path / str(seed)) for seed in range(20))
+    assert any(len(steps) > 1 for steps in found), "with no seed are tasks best at different steps"
+
+
+def best_steps(encoder: Path, data: Any, recipe: Recipe, seed: int, folder: Path) -> set[int]:
+    """The best steps of a joint training's tasks, each of which has to have the weights of its own."""
+    places = Places(device="cpu", threads=1)
+    run = joint.training(data, Mixture(), (), recipe, seed, str(encoder), None, places, folder, lambda _: None)
     job = next(run)
     (ended,) = joint.fit_together([job])
     with pytest.raises(StopIteration) as stopped:
@@ -86,7 +92,7 @@ def test_each_task_ends_with_the_weights_of_its_own_best_step(bert: Path, tmp_pa
     for part, result in zip(job.parts(), results, strict=True):
         assert part.score(together_predict(job, part)) == result.state.best_score
         steps.add(result.state.best_step)
-    assert len(steps) > 1, "choose a seed with which tasks are best at different steps"
+    return steps
 
 
 def together_predict(job: Any, part: Any) -> Any:

@@ -132,6 +132,8 @@ def test_of_the_last_layer_it_is_the_head_of_a_network_whose_encoder_does_not_le
     assert found.decoded.predictions.rows.tolist() == expected.predictions.rows.tolist()
     assert len(found.decoded.scores) == len(expected.scores)
     for ours, theirs in zip(found.decoded.scores, expected.scores, strict=True):
+        if kind == "choice":  # which say the same whatever is added to all choices of an example
+            ours, theirs = ours - ours.mean(), theirs - theirs.mean()
         np.testing.assert_allclose(ours, theirs, atol=0.05)
 
 

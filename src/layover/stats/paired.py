@@ -162,6 +162,9 @@ def select(frame: DataFrame, metric: str | None = None, without_degenerate: bool
     if metric is not None and metric not in names:
         hint = did_you_mean(metric, names - {""})
         raise ObservationsError(Problem("metric", f"no row has metric {metric!r}", hint))
+    if metric in METRICS and METRICS[metric].lower_is_better:
+        hint = "choose another metric of these tasks, of which more is better"
+        raise ObservationsError(Problem("metric", f"{metric!r} is a loss: what raises it would be said to help", hint))
     keep = frame["primary"] if metric is None else frame["metric"] == metric
     keep &= frame["role"].isin(["target", "probing"])
     if "validation" in set(frame["split"]):

@@ -149,6 +149,6 @@ def runs_of(plan: Plan, folder: Path) -> dict[str, Run]:
             max_length=recipe.max_length,
             seed=step.seed,
             start=str(folder / step.start) if step.start else "",
-            save=str(folder / key) if key in plan.starts() else "",
+            save=str(folder / key) if key in plan.kept() else "",
         )
     return found

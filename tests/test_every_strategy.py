@@ -60,7 +60,7 @@ def test_every_cell_has_a_value(finished: tuple[Session, Path]) -> None:
     targets = table[(table["role"] == "target") & table["primary"]]
     assert set(targets["strategy"]) == set(EVERY)
     measured = set(table.loc[table["role"] == "forgetting", "source"])
-    assert {"", "one"} <= measured, "the checkpoint of a mixture with text is measured like any other"
+    assert {"", "one", "one + wiki"} <= measured, "the checkpoint of a mixture with text is measured too"
     assert verify(session.store) == []
 
 

@@ -17,6 +17,7 @@ from layover.step import Mixture, Places, Recipe
 from layover.train import joint, together
 from layover.train.batching import collate
 from layover.train.checkpoint import State
+from layover.train.cohort import fit_together
 from layover.train.loop import Turn, predict, started
 from layover.train.noise import Noise
 
@@ -84,7 +85,7 @@ def best_steps(encoder: Path, data: Any, recipe: Recipe, seed: int, folder: Path
     places = Places(device="cpu", threads=1)
     run = joint.training(data, Mixture(), (), recipe, seed, str(encoder), None, places, folder, lambda _: None)
     job = next(run)
-    (ended,) = joint.fit_together([job])
+    (ended,) = fit_together([job])
     with pytest.raises(StopIteration) as stopped:
         run.send(ended)
     _, results = stopped.value.value

@@ -25,7 +25,7 @@ from layover.tasks.load import locate
 from layover.tasks.own import own_files, own_task
 from layover.train import cache, loop, model, probe, ways, work
 from layover.train.batching import epoch_order
-from layover.train.cohort import fit_together
+from layover.train.cohort import by_itself
 from layover.train.determinism import CPU
 from layover.train.frozen import Frozen
 from layover.train.heads import Head
@@ -52,11 +52,7 @@ def probed(data: cache.Located, path: Path, layer: Any, recipe: Recipe = SILENT,
     """What a probe ends with."""
     frozen, places = Frozen(f"sha256:{path.name}", str(path)), places_for(path, "")
     resume = data.store.root / "resume"
-    run = probe.training(data, frozen, layer, head, recipe, 1, places, resume, lambda _: None)
-    (ended,) = fit_together([next(run)])
-    with pytest.raises(StopIteration) as done:
-        run.send(ended)
-    return done.value.value
+    return by_itself(probe.training(data, frozen, layer, head, recipe, 1, places, resume, lambda _: None))
 
 
 @pytest.fixture

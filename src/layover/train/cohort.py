@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -21,6 +21,8 @@ from layover.train.layers import CannotStack
 from layover.train.loop import Job, Turn
 from layover.train.precision import computing
 from layover.train.stacked import Stack, stack
+
+Ended = TypeVar("Ended")
 
 
 @dataclass(eq=False)
@@ -57,6 +59,16 @@ class Run:
             raise self.error
         assert self.state is not None
         return self.state
+
+
+def by_itself(training: Generator[Job, Run, Ended]) -> Ended:
+    """What a training ends with, whose one job is fitted alone."""
+    (run,) = fit_together([next(training)])
+    try:
+        training.send(run)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("a training asks for one job")
 
 
 def fit_together(jobs: Sequence[Job]) -> Iterator[Run]:

@@ -13,7 +13,7 @@ from layover.tasks.task import Task
 from layover.train import model, remedies
 from layover.train.cache import Located
 from layover.train.checkpoint import State
-from layover.train.cohort import Run, fit_together
+from layover.train.cohort import Run, by_itself
 from layover.train.determinism import pick_device, prepare_process
 from layover.train.encode import Encoded
 from layover.train.loop import Job
@@ -35,14 +35,8 @@ class Asked:
 
 def train(*arguments: Any, **named: Any) -> tuple[State, list[Result]]:
     """One joint training; takes what `training` takes. All results share an encoder, which ends as the last one's."""
-    run = training(*arguments, **named)
-    (done,) = fit_together([next(run)])
-    try:
-        run.send(done)
-    except StopIteration as stopped:
-        state, results = stopped.value
-        return state, list(results)
-    raise AssertionError("a training asks for one job")
+    state, results = by_itself(training(*arguments, **named))
+    return state, list(results)
 
 
 def training(

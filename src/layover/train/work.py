@@ -24,7 +24,7 @@ from layover.tasks.task import Task
 from layover.train import model, remedies
 from layover.train.cache import Located, Splits, splits
 from layover.train.checkpoint import State
-from layover.train.cohort import Run, fit_together
+from layover.train.cohort import Run, by_itself
 from layover.train.collapse import collapse
 from layover.train.decode import Decoded, Raw, decode
 from layover.train.determinism import pick_device, prepare_process
@@ -67,13 +67,7 @@ class Result:
 
 def train(*arguments: Any, **named: Any) -> Result:
     """One training run, by itself; takes what `training` takes."""
-    run = training(*arguments, **named)
-    (ended,) = fit_together([next(run)])
-    try:
-        run.send(ended)
-    except StopIteration as done:
-        return done.value
-    raise AssertionError("a training asks for one job")
+    return by_itself(training(*arguments, **named))
 
 
 def training(

@@ -61,6 +61,12 @@ def test_lora_leaves_nothing_to_pull_on(
     assert f"leave out lora, or {place}" in told
 
 
+def test_lora_is_for_trainings_on_one_task(command: Command, bert: Path, tmp_path: Path) -> None:
+    joint = {"kind": "multitask", "sources": ["stop"], "recipe": {"lora": 4}}
+    told = refused(command, bert, tmp_path, strategies={"joint": joint})
+    assert "recipe.lora: is for trainings on one task: the best weights of several cannot share one merge" in told
+
+
 def test_recadam_must_not_jump_past_the_start(command: Command, bert: Path, tmp_path: Path) -> None:
     told = refused(command, bert, tmp_path, recipe={**FAST, "optimizer": "recadam"})
     assert "recipe.recadam_pull: 5000 is too much for a learning rate of 0.001" in told

@@ -125,7 +125,7 @@ def test_a_study_of_probes_runs_by_the_command(command: Command, tmp_path: Path)
     assert command("report", study, "--store", store, "--out", tmp_path / "r.html").code == 0
     kept = command("run", study, "--store", store, "--keep-weights", "probe mix")
     assert kept.code == 2
-    assert "is a step of kind 'probe', which has no weights" in kept.err
+    assert "is a probe, which has no weights" in kept.err
     assert "0 steps run" in command("run", study, "--store", store).out
 
 

@@ -212,10 +212,14 @@ class Faking:
 
     def __post_init__(self) -> None:
         self.slots: int = self.inner.slots
+        self.sharing: int = self.inner.sharing
         self.folder.mkdir()
 
     def submit(self, fn: Any, /, *args: Any) -> Any:
         return self.inner.submit(with_fakes, self.folder, self.bad, fn, *args)
+
+    def stop(self) -> None:
+        self.inner.stop()
 
     def close(self) -> None:
         self.inner.close()
@@ -281,7 +285,7 @@ class Command:
         except SystemExit as done:
             code = done.code if isinstance(done.code, int) else 0
         out, err = self._capsys.readouterr()
-        assert "Traceback" not in out + err
+        assert "Traceback" not in out + err, out + err
         return Ran(code, out, err)
 
 

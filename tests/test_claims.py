@@ -51,6 +51,37 @@ def test_an_expired_claim_is_taken_over_even_from_a_live_process(path: Path) -> 
     assert claim(path).take()
 
 
+def test_a_claim_that_nobody_renews_is_taken_over_whatever_the_clock_says(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after the clock of its machine, or of this one, was set back by an hour."""
+    clock = [100.0]
+    monkeypatch.setattr(claims.time, "monotonic", lambda: clock[0])
+    assert claim(path).take()
+    edit(path, host="elsewhere", expires=time.time() + 3600)
+    assert not claim(path).take()
+    clock[0] += claims.LEASE_SECONDS - 1
+    assert not claim(path).take()
+    edit(path, beats=2)  # its holder lives
+    clock[0] += claims.LEASE_SECONDS - 1
+    assert not claim(path).take()
+    clock[0] += claims.LEASE_SECONDS + 1
+    assert claim(path).take()
+
+
+def test_a_holder_that_slept_through_its_lease_leaves_the_claim_to_its_successor(path: Path) -> None:
+    sleeper = Claim(path, dict, beat=0.02)
+    assert sleeper.take()
+    edit(path, expires=0)  # as it is when its process was stopped for longer than a lease
+    successor = Claim(path, dict, beat=60)
+    assert successor.take()
+    own = json.loads(path.read_text())["id"]
+    with sleeper:
+        time.sleep(0.2)
+        assert json.loads(path.read_text())["id"] == own
+    assert json.loads(path.read_text())["id"] == own
+
+
 def taken_by_another_process(path: Path) -> subprocess.Popen[str]:
     program = (
         "import sys, time; from pathlib import Path; from layover.claims import Claim\n"

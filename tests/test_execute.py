@@ -81,9 +81,9 @@ def test_steps_are_told_how_many_processes_share_the_machine(
         fake_work(store, attempt, keep)
 
     class Some(InProcess):
-        """So many at once."""
+        """So many on one device."""
 
-    Some.slots = slots
+    Some.sharing = slots
     monkeypatch.setitem(WORK, Train, noted)
     assert Session.open(study, tmp_path / "s").run(executor=Some()).complete
     assert told == {slots}

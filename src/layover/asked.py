@@ -38,17 +38,27 @@ class Asked:
     limit_train: Annotated[int | None, typer.Option(min=4, help="Training rows per task at most.")] = None
     limit_validation: Annotated[int | None, typer.Option(min=4, help="Validation rows per task at most.")] = None
     encoder: Annotated[list[str] | None, typer.Option(help="Use this encoder instead of the study's.")] = None
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run the code that comes with an encoder.")
+    ] = False
     seeds: Annotated[int | None, typer.Option(min=1, help="Use this many of the study's seeds, or 1 to N.")] = None
 
-    def session(self) -> Session:
-        """The compiled study and its store; raises UserError with everything that is wrong."""
+    def session(self, placement: Tables | None = None) -> Session:
+        """The compiled study and its store, with some words of its `[placement]` replaced.
+
+        Raises UserError with everything that is wrong.
+        """
         from layover.session import Session
         from layover.study import load_study
 
         study, base = load_study(self.study)
-        changes = self._changes(study.words())
+        words = study.words()
+        changes = self._changes(words)
+        if placement:
+            changes["placement"] = _replaced(words.get("placement", {}), placement)
         changed = study.changed(**changes) if changes else study
-        return Session.open(changed, store_directory(self.store), data_directories(self.data), base)
+        where = store_directory(self.store), data_directories(self.data), base
+        return Session.open(changed, *where, trust_remote_code=self.trust_remote_code)
 
     def options(self) -> str:
         """The options but --data as they were written, so that a suggested command means the same study."""
@@ -57,6 +67,7 @@ class Asked:
         words += [f" --limit-train {self.limit_train}"] if self.limit_train else []
         words += [f" --limit-validation {self.limit_validation}"] if self.limit_validation else []
         words += [f" --encoder {name}" for name in self.encoder or []]
+        words += [" --trust-remote-code"] if self.trust_remote_code else []
         return "".join(words + ([f" --seeds {self.seeds}"] if self.seeds else []))
 
     def _changes(self, words: Tables) -> Tables:
@@ -122,6 +133,12 @@ def _lowered(table: Tables, caps: Caps) -> Tables:
     }
     own = {word: min(cap, table.get(word, cap)) for word, cap in caps.items() if cap is not None}
     return {**table, **nested, **own}
+
+
+def _replaced(table: Tables, words: Tables) -> Tables:
+    """A placement table with some words replaced; the options of another executor are none of this one's."""
+    other = words.get("executor", table.get("executor", "local")) != table.get("executor", "local")
+    return {**{name: value for name, value in table.items() if not (other and name == "options")}, **words}
 
 
 def _one_epoch(recipe: Tables) -> Tables:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-from pydantic import BaseModel, ValidationError, create_model
+from pydantic import BaseModel, ValidationError
 
 from layover import encoders
 from layover.errors import Problem, UserError, did_you_mean
-from layover.schema import RecipeTable, Table, problem_of
+from layover.executors import EXECUTORS
+from layover.schema import RecipeTable, made_of, problem_of
 from layover.strategies import STRATEGIES, Strategy
 from layover.tasks import TASKS
 from layover.tasks.own import own_task
@@ -55,7 +56,7 @@ def check_names(words: Mapping[str, Any]) -> list[Problem]:
     problems += [
         Problem(f"task.{n}", "is used by nothing", "name it under [tasks] or as a source") for n in own if n not in used
     ]
-    return problems + _check_contrasts(words, strategies)
+    return problems + _check_contrasts(words, strategies) + _check_placement(words)
 
 
 def _roles_of(table: Mapping[str, Any]) -> tuple[str, ...]:
@@ -177,37 +178,25 @@ def strategy_of(name: str, table: Mapping[str, Any]) -> tuple[Strategy | None, l
     if not isinstance(kind, str) or kind not in STRATEGIES:
         hint = did_you_mean(str(kind), STRATEGIES.names())
         return None, [Problem(f"{place}.kind", f"{kind!r} is not a kind of strategy" if kind else "is missing", hint)]
-    cls = STRATEGIES.get(kind)
-    model = create_model(kind, __base__=Table, **_dataclass_fields(cls))
+    return made_of(STRATEGIES.get(kind), words, place)
+
+
+def _check_placement(words: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with the executor that a study names, and with its options."""
+    placement = _tables(words, "placement", values=object)
+    name, options = placement.get("executor", "local"), placement.get("options", {})
+    if not isinstance(name, str) or not isinstance(options, Mapping):
+        return []
     try:
-        # a TOML array becomes the tuple that a frozen strategy holds
-        values = model(**{k: _tuples(v) for k, v in words.items()})
-        return cls(**{field: getattr(values, field) for field in model.model_fields}), []
-    except ValidationError as error:
-        return None, [problem_of(item, model, tuple(place.split("."))) for item in error.errors()]
+        return made_of(EXECUTORS.get(name, "placement.executor"), options, "placement.options")[1]
     except UserError as error:
-        found = [dataclasses.replace(p, place=f"{place}.{p.place}".rstrip(".")) for p in error.problems]
-        return None, found
-
-
-def _dataclass_fields(cls: Any) -> dict[str, Any]:
-    hints, missing = get_type_hints(cls), dataclasses.MISSING
-    return {
-        f.name: (hints[f.name], ... if f.default is missing else f.default)
-        if f.default_factory is missing
-        else (hints[f.name], f.default_factory())
-        for f in dataclasses.fields(cls)
-    }
+        return list(error.problems)
 
 
 def misspelt_encoders(words: Mapping[str, Any], base: Path) -> list[Problem]:
     """Encoder names that are nearly an alias: said with a file's other problems, though a plan would find them too."""
     names = enumerate(_strings(words.get("encoders")))
     return [Problem(f"encoders[{i}]", *told) for i, name in names if (told := encoders.misspelt(name, base))]
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _named(value: Any) -> list[str]:

@@ -2,6 +2,9 @@
 
 Losing a claim costs double work, never a wrong result: publishing is what decides. A claim is taken over when its
 lease has run out, or at once when its process is dead on this machine. There is nothing to unlock.
+
+A lease has run out where the claim says so, or where nobody has renewed it while whoever looks at it has waited for so
+long. Machines need not agree on the time for that, and a clock that is set back delays nobody for longer than a lease.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ class Claim:
             "pid": os.getpid(),
             "born": _born(os.getpid()),
         }
+        self._beats = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -62,12 +66,17 @@ class Claim:
     def _keep(self) -> None:
         while not self._stop.wait(self._beat):
             try:
+                holder = read_claim(self._path)
+                if holder is not None and holder["id"] != self._owner["id"]:
+                    return  # this process slept through its lease, and somebody else took over
                 self._write()
             except OSError:
                 continue  # a full disk stops the step itself; a missed beat only risks double work
 
     def _write(self) -> None:
-        claim = {**self._owner, "expires": time.time() + LEASE_SECONDS, "progress": self._progress()}
+        self._beats += 1
+        lease = {"beats": self._beats, "expires": time.time() + LEASE_SECONDS}
+        claim = {**self._owner, **lease, "progress": self._progress()}
         write_json(self._path, claim, durable=False)
 
 
@@ -82,9 +91,20 @@ def read_claim(path: Path) -> dict[str, Any] | None:
 
 def alive(claim: dict[str, Any]) -> bool:
     """Whether a claim's holder may still be at work: its lease runs, and its process lives if it is on this machine."""
-    if claim["expires"] < time.time():
+    if claim["expires"] < time.time() or _unrenewed(claim) > LEASE_SECONDS:
         return False
     return claim["host"] != socket.gethostname() or _born(claim["pid"]) == claim["born"]
+
+
+_seen: dict[str, tuple[Any, float]] = {}  # of each claim looked at: how often it was renewed, and since when
+
+
+def _unrenewed(claim: dict[str, Any]) -> float:
+    """For how many seconds, by a clock that nobody sets, this process has seen a claim that was not renewed."""
+    beats, now = claim.get("beats"), time.monotonic()
+    if claim["id"] not in _seen or _seen[claim["id"]][0] != beats:
+        _seen[claim["id"]] = beats, now
+    return now - _seen[claim["id"]][1]
 
 
 def _born(pid: int) -> str | None:

@@ -7,10 +7,11 @@ Exit codes: 0 all done; 1 some steps failed or are blocked, or a check found som
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,7 +19,9 @@ from layover import cli_synthesize, console
 from layover.asked import Asked, DataOption, JsonOption, StoreOption, about_a_study, data_directories, store_directory
 from layover.cli_pretrain import pretrain
 from layover.cli_store import store_app
-from layover.errors import Problem, StudyError, UserError, did_you_mean
+from layover.errors import Problem, StudyError, UserError
+from layover.executors import EXECUTORS
+from layover.secrets import redacted
 
 app = typer.Typer(
     help="Should a pretrained encoder make a stop at another task before yours, which one, and why?",
@@ -43,26 +46,35 @@ INTERRUPTED = 130  # what typer exits with on Ctrl-C
 @about_a_study
 def run_command(
     asked: Asked,
-    executor: Annotated[str, typer.Option("--executor", help="Where steps run: local.")] = "",
+    executor: Annotated[str, typer.Option("--executor", help="Where steps run: local. Default: the study's.")] = "",
     workers: Annotated[
-        int | None, typer.Option("--workers", min=0, help="Processes that train at once. Default: the study's.")
-    ] = None,
+        str, typer.Option("--workers", help="Steps that run at once, or gpus: one on each. Default: the study's.")
+    ] = "",
     keep_weights: Annotated[
         list[str] | None, typer.Option("--keep-weights", metavar="LABEL", help="Keep this step's weights, to export.")
     ] = None,
 ) -> None:
     """Run a study: whatever is not finished, each step once. Kill it and run it again as you like."""
-    if executor not in ("", "local"):
-        raise UserError(
-            Problem("--executor", f"there is no executor called {executor!r}", did_you_mean(executor, ["local"]))
-        )
-    session = asked.session().keeping(keep_weights or [])
+    session = asked.session(_placed(executor, workers)).keeping(keep_weights or [])
     with console.Progress(session) as progress:
-        summary = session.run(on_event=progress, workers=workers)
+        summary = session.run(on_event=progress)
     console.show_summary(summary, dict(session.plan.labels), session.store.root)
     console.say(f"next: layover report {asked.study}{asked.options()}")
     if not summary.complete:
         raise typer.Exit(1)
+
+
+def _placed(executor: str, workers: str) -> dict[str, Any]:
+    """The words of `[placement]` that options replace; raises UserError where they are none."""
+    words: dict[str, Any] = {}
+    if executor:
+        EXECUTORS.get(executor, "--executor")
+        words["executor"] = executor
+    if workers:
+        if workers != "gpus" and not workers.isdecimal():
+            raise UserError(Problem("--workers", f"is {workers!r}", "say a number of steps, or gpus: one on each"))
+        words["workers"] = workers if workers == "gpus" else int(workers)
+    return words
 
 
 @app.command()
@@ -321,6 +333,9 @@ def main() -> None:
     except UserError as error:
         console.show_error(error)
         sys.exit(2)
+    except Exception:  # a bug, whose traceback is shown as Python shows it, without what nobody should read
+        sys.stderr.write(redacted(traceback.format_exc()))
+        sys.exit(1)
     except SystemExit as done:
         if done.code == INTERRUPTED:
             console.say("stopped; run the same command again to go on")

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from layover import cost
 from layover.errors import Problem, UserError
+from layover.secrets import redacted
 from layover.step import Choose
 
 if TYPE_CHECKING:
@@ -50,10 +51,10 @@ def show_error(error: UserError) -> None:
 def show_problems(problems: Iterable[Problem]) -> None:
     """Print problems: place, what is wrong, and what to do about it."""
     for problem in problems:
-        place = f"[bold]{escape(problem.place)}[/bold]: " if problem.place else ""
-        ERROR.print(f"[red]error[/red] {place}{escape(problem.message)}")
+        place = f"[bold]{escape(redacted(problem.place))}[/bold]: " if problem.place else ""
+        ERROR.print(f"[red]error[/red] {place}{escape(redacted(problem.message))}")
         if problem.hint:
-            ERROR.print(f"      [dim]{escape(problem.hint)}[/dim]")
+            ERROR.print(f"      [dim]{escape(redacted(problem.hint))}[/dim]")
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
@@ -210,6 +211,11 @@ class Progress:
 
     def __call__(self, what: str, key: str, outcome: Outcome | None) -> None:
         """Take in one event of the walk."""
+        if what == "stopping":
+            say("stopping: what runs writes its checkpoint first; Ctrl-C again stops at once")
+        if what == "damaged":
+            self._total += 1
+            say(f"{self._labels[key]}: {outcome.error if outcome else ''}: it is done again")
         self._done += what in ("finished", "failed", "blocked")
         if self._bars:
             self._bars.update(what, key, self._done)

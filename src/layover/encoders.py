@@ -10,7 +10,7 @@ import contextlib
 import importlib.util
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,17 @@ def _settings(encoder: Encoder) -> dict[str, Any] | None:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def with_code(encoder: Encoder) -> Encoder:
+    """An encoder whose own code is run, which is a part of its identity then; the same where it comes with none."""
+    if not (_settings(encoder) or {}).get("auto_map"):
+        return encoder
+    directory = Path(encoder.location)
+    if not directory.is_dir():
+        return replace(encoder, identity=f"{encoder.identity}+code")  # the commit is that of the code too
+    code = {file.name: digest(file) for file in sorted(directory.glob("*.py"))}
+    return replace(encoder, identity="sha256:" + identity.key("encoder", {"files": encoder.identity, "code": code}))
 
 
 def misspelt(name: str, base: Path | None = None) -> tuple[str, str] | None:

@@ -5,36 +5,51 @@ from __future__ import annotations
 import heapq
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from layover.errors import StepError
 from layover.executors import Executor
+from layover.mending import put_aside_after, put_aside_before
 from layover.plan import Plan
+from layover.pulse import Stopped
 from layover.run import Outcome, cohort, lost, run_steps
 from layover.step import Step
+from layover.stopping import stopping
 from layover.store import Store
 
 POLL_SECONDS = 0.5
+GRACE_SECONDS = 60.0  # for what runs to write its checkpoint, once it was asked to stop
 
 Event = Callable[[str, str, Outcome | None], None]
-"""Told (what, key, outcome) as "start", "finished", "failed", "blocked" or "claimed" happens to a step."""
+"""Told (what, key, outcome) as "start", "finished", "failed", "blocked", "claimed" or "stopped" happens to a step.
+
+"stopping" is told once, without a key, where the run is asked to stop; "damaged" of a finished step that is done again,
+with what is wrong with it.
+"""
 
 
 @dataclass
 class Summary:
-    """How a walk ended: keys reused, finished now, failed (with the error), blocked (with the failed parent)."""
+    """How a walk ended: keys reused, finished now, failed (why), blocked (by which parent), and stopped when asked."""
 
     reused: list[str] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
+    stopped: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
         """Whether every step of the plan is finished."""
-        return not self.failed and not self.blocked
+        return not self.failed and not self.blocked and not self.stopped
+
+    def followed_by(self, later: Summary) -> Summary:
+        """How this walk and one right after it ended: what the first had done, the second has reused."""
+        done = [*self.finished, *later.finished]
+        reused = [key for key in later.reused if key not in set(self.finished)]
+        return replace(later, reused=reused, finished=list(dict.fromkeys(done)))
 
 
 def needed(plan: Plan, store: Store) -> list[str]:
@@ -53,9 +68,28 @@ def needed(plan: Plan, store: Store) -> list[str]:
 
 
 def execute(plan: Plan, store: Store, executor: Executor, on_event: Event) -> Summary:
-    """Run every step of the plan that must run. A failed step blocks its descendants; the others go on."""
+    """Run every step of the plan that must run. A failed step blocks its descendants; the others go on.
+
+    Ctrl-C (or SIGTERM) once: what runs writes its checkpoint, nothing new begins, and in the end KeyboardInterrupt (or
+    SystemExit) is raised. Twice: at once.
+    """
     todo = needed(plan, store)
-    return _Walk(plan, store, executor, on_event, todo).run()
+    while damaged := put_aside_before(plan, store, todo):
+        _tell(damaged, on_event)
+        todo = needed(plan, store)
+    walk = _Walk(plan, store, executor, on_event, todo)
+    with stopping(walk.stop):
+        summary = walk.run()
+    # looked at last, so that work begins at once in a store of a hundred thousand steps
+    if damaged := put_aside_after(store, summary.reused):
+        _tell(damaged, on_event)
+        return summary.followed_by(execute(plan, store, executor, on_event))
+    return summary
+
+
+def _tell(damaged: Mapping[str, str], on_event: Event) -> None:
+    for key, why in damaged.items():
+        on_event("damaged", key, Outcome(key, "damaged", error=why))
 
 
 class _Walk:
@@ -76,20 +110,34 @@ class _Walk:
         self.running: dict[Future[list[Outcome]], list[str]] = {}
         self.kept = plan.kept()
         self.shared: dict[str, Step | None] = {}  # what makes a cohort, by the keys of steps that are or were ready
+        self.stop_at: float | None = None  # when waiting for what was asked to stop ends
         self.summary = Summary(reused=[key for key in plan.steps if key not in self.order])
 
     def run(self) -> Summary:
         heapq.heapify(self.ready)
-        while self.ready or self.running or self.elsewhere:
+        while self._goes_on():
             if not self.ready and not self.running:
                 time.sleep(POLL_SECONDS)  # all that is left is another worker's
                 self._retry_elsewhere()
-            while self.ready and len(self.running) < self.executor.slots:
+            while self.ready and len(self.running) < self.executor.slots and self.stop_at is None:
                 self._start(self._next())
-            for future in wait(self.running, return_when=FIRST_COMPLETED).done if self.running else ():
+            # a signal is heard while this waits, and then there may be nothing to wait for
+            for future in wait(self.running, POLL_SECONDS, FIRST_COMPLETED).done if self.running else ():
                 for outcome in self._ended(future):
                     self._settle(outcome.key, outcome)
+        self.summary.stopped += [key for keys in self.running.values() for key in keys]
         return self.summary
+
+    def stop(self) -> None:
+        """Begin nothing new, and ask what runs to stop."""
+        self.stop_at = time.monotonic() + GRACE_SECONDS
+        self.on_event("stopping", "", None)
+        self.executor.stop()
+
+    def _goes_on(self) -> bool:
+        if self.stop_at is not None:
+            return bool(self.running) and time.monotonic() < self.stop_at
+        return bool(self.ready or self.running or self.elsewhere)
 
     def _next(self) -> list[str]:
         """The first step that is ready, and as many others as make a cohort with it, if the study asks for cohorts."""
@@ -116,6 +164,8 @@ class _Walk:
         keys = self.running.pop(future)
         try:
             return future.result()
+        except Stopped:
+            return [Outcome(key, "stopped") for key in keys]
         except StepError as error:
             if len(keys) == 1:
                 return [lost(keys[0], self.store, error)]
@@ -128,6 +178,9 @@ class _Walk:
         self.on_event(outcome.status, key, outcome)
         if outcome.status == "claimed":
             self.elsewhere.append(key)
+            return
+        if outcome.status == "stopped":
+            self.summary.stopped.append(key)
             return
         if outcome.status == "failed":
             self.summary.failed[key] = outcome.error

@@ -18,7 +18,8 @@ class Places:
     `threads`: of a CPU process, 0 = torch's choice (OMP_NUM_THREADS, or all cores). `gradient_checkpointing`: compute
     what lies inside the encoder's layers twice instead of keeping it. On a GPU, `graphs` are "on" where steps that look
     alike are captured as CUDA graphs, "compiled" where the encoder is compiled for them, and `sharing` processes share
-    its memory.
+    its memory. A process whose step gives no sign of life for `timeout` seconds is ended, 0 = never.
+    Code that comes with an encoder is run only where a person said so: `trust_remote_code` is no word of a study.
     """
 
     data: tuple[Path, ...] = ()
@@ -31,3 +32,5 @@ class Places:
     gradient_checkpointing: bool = False
     graphs: Literal["off", "on", "compiled"] = "off"
     sharing: int = 1
+    timeout: float = 0.0
+    trust_remote_code: bool = False

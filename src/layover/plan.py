@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,15 +74,18 @@ def find(labels: Mapping[str, str], label: str) -> str:
     )
 
 
-def compile_plan(study: Study, base: Path | None = None, data: Sequence[Path] = ()) -> Plan:
+def compile_plan(
+    study: Study, base: Path | None = None, data: Sequence[Path] = (), trust_remote_code: bool = False
+) -> Plan:
     """The plan of a study: finds its encoders and data, and asks every strategy for its steps.
 
     `base` is the folder of the study file; `data` are directories of task data. No torch, no training, and no network
-    unless an encoder or a task names the Hub without a commit. Raises one error with every encoder and task not found.
+    unless an encoder or a task names the Hub without a commit; nothing that comes with an encoder is run, whoever is
+    trusted. Raises one error with every encoder and task not found.
     """
     declared = {name: declaration(table) for name, table in study.task.items()}
     tasks = {n: from_declaration(n, declared[n]) if n in declared else TASKS.get(n) for n in _task_names(study)}
-    found, tasks, sources = _find(study, tasks, base, data)
+    found, tasks, sources = _find(study, tasks, base, data, trust_remote_code)
     compiler = Compiler(study, tasks, sources, {name: _identity_of(words) for name, words in declared.items()})
     scores = tuple(compiler.scores(found))
     depths = {encoder.identity: encoders.depth(encoder) for encoder in found.values()}
@@ -92,7 +96,8 @@ def compile_plan(study: Study, base: Path | None = None, data: Sequence[Path] = 
         data=tuple(Path(d) for d in data),
         files=files,
         encoders={encoder.identity: encoder.location for encoder in found.values()},
-        **study.placement.model_dump(exclude={"executor", "workers", "cohort"}),
+        trust_remote_code=trust_remote_code,
+        **study.placement.model_dump(include={field.name for field in dataclasses.fields(Places)}),
     )
     return Plan(study, compiler.steps, compiler.labels, scores, compiler.requested, tasks, sources, found, places)
 
@@ -126,14 +131,15 @@ def _task_names(study: Study) -> list[str]:
 
 
 def _find(
-    study: Study, tasks: Mapping[str, Task], base: Path | None, data: Sequence[Path]
+    study: Study, tasks: Mapping[str, Task], base: Path | None, data: Sequence[Path], trusted: bool
 ) -> tuple[dict[str, Encoder], dict[str, Task], dict[str, Source]]:
     """Every encoder, and every task at a commit with its data; one error names all that are not found."""
     problems: dict[Problem, None] = {}
     found, fixed, sources, kind = {}, {}, {}, None
     for name in study.encoders:
         try:
-            found[name] = encoders.find(name, base)
+            encoder = encoders.find(name, base)
+            found[name] = encoders.with_code(encoder) if trusted else encoder
         except UserError as error:
             kind, problems = kind or type(error), problems | dict.fromkeys(error.problems)
     if texts := [name for name, task in tasks.items() if task.output == "tokens"]:

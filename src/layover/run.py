@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import shutil
 import time
 import traceback
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from layover import pulse, trust
 from layover.claims import Claim
 from layover.errors import StepError, StoreError
 from layover.files import write_text
@@ -18,15 +20,20 @@ from layover.kinds import WORK
 from layover.kinds.common import recipe_of
 from layover.places import Places
 from layover.recipe import Recipe
+from layover.secrets import redacted
 from layover.step import Step, Train, key_of
 from layover.store import NO_ROOM, Store
 
+Attempt = Generator[Any, Any, "Outcome"]
 SHARED = ("batch_size", "max_length", "precision")  # of the recipes of a cohort
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt at a step ended: "finished", "claimed" (somebody else is at it) or "failed" with its error."""
+    """How an attempt ended: "finished", "failed" with its error, "claimed" (somebody else is at it), or "stopped".
+
+    One that was asked to stop has left its checkpoint, and is to be gone on with.
+    """
 
     key: str
     status: str
@@ -47,7 +54,14 @@ def run_steps(steps: Sequence[tuple[Step, bool]], store: Store, places: Places) 
     simply not finished; the others go on. Raises StoreError where the store cannot be written: nothing else could be
     done either.
     """
-    attempts = [_attempt(step, store, places, keep) for step, keep in steps]
+    hung = store.hung(key_of(steps[0][0]))
+    trust.allow(places.trust_remote_code)
+    with store.writing(), pulse.watched(places.timeout, hung):
+        return _together([_attempt(step, store, places, keep) for step, keep in steps])
+
+
+def _together(attempts: Sequence[Attempt]) -> list[Outcome]:
+    """Drive attempts to their ends, and fit the trainings among them together."""
     outcomes: dict[int, Outcome] = {}
     waiting: dict[int, Any] = {}  # jobs by the number of their attempt
 
@@ -72,7 +86,7 @@ def run_steps(steps: Sequence[tuple[Step, bool]], store: Store, places: Places) 
     return [outcomes[number] for number in range(len(attempts))]
 
 
-def _attempt(step: Step, store: Store, places: Places, keep: bool) -> Generator[Any, Any, Outcome]:
+def _attempt(step: Step, store: Store, places: Places, keep: bool) -> Attempt:
     """One attempt at a step. A training asks whoever drives it to fit its job."""
     key, started = key_of(step), time.monotonic()
     if store.holds(key, keep):
@@ -94,10 +108,13 @@ def _attempt(step: Step, store: Store, places: Places, keep: bool) -> Generator[
                 raise
             if (number := _system_error(error)) in NO_ROOM:
                 raise OSError(number, os.strerror(number)) from error
+            if isinstance(error, pulse.Stopped):
+                shutil.rmtree(attempt, ignore_errors=True)
+                return Outcome(key, "stopped", time.monotonic() - started)
             if store.holds(key, keep):
                 # somebody else published it meanwhile, and took this attempt's folder away
                 return Outcome(key, "finished", time.monotonic() - started)
-            write_text(attempt / "error.txt", f"{traceback.format_exc()}\n{_in_one_line(error)}\n")
+            write_text(attempt / "error.txt", f"{redacted(traceback.format_exc())}\n{_in_one_line(error)}\n")
             return Outcome(key, "failed", time.monotonic() - started, _in_one_line(error))
     return Outcome(key, "finished", time.monotonic() - started)
 
@@ -123,14 +140,18 @@ def prepare(places: Places) -> None:
     """Make this process a warm one: import what trainings need, and load the encoders that they start from."""
     from layover.train import warm
 
+    trust.allow(places.trust_remote_code)
     warm.prepare(places.encoders.values())
 
 
 def lost(key: str, store: Store, error: StepError) -> Outcome:
     """The outcome of a step whose worker was lost; its error is kept where that of any failed attempt is."""
+    hung = store.hung(key)
+    told = f"StepError: gave no sign of life in time (timeout in [placement]); where it hung: {hung}"
+    told = told if hung.is_file() and hung.stat().st_size else _in_one_line(error)
     with store.writing():
-        write_text(store.attempt(key) / "error.txt", f"{_in_one_line(error)}\n")
-    return Outcome(key, "failed", error=_in_one_line(error))
+        write_text(store.attempt(key) / "error.txt", f"{told}\n")
+    return Outcome(key, "failed", error=told)
 
 
 def _system_error(error: BaseException) -> int:
@@ -143,4 +164,4 @@ def _system_error(error: BaseException) -> int:
 
 def _in_one_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"
+    return redacted(f"{type(error).__name__}: {lines[0]}")

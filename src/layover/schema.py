@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from layover.errors import Problem, did_you_mean
+from layover.errors import Problem, UserError, did_you_mean
 from layover.recipe import Recipe
 
+Made = TypeVar("Made")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 NAME_RULE = "a name has letters, digits, '.', '_' and '-', the first a letter or digit, 80 at most"
+# files are called after studies, and these names are devices on Windows, with any ending
+DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
 class Table(BaseModel):
@@ -54,6 +58,13 @@ class RecipeTable(RecipeWords):  # type: ignore[valid-type, misc]
     task: dict[str, RecipeWords] = Field(default_factory=dict)  # type: ignore[valid-type]
 
 
+def portable(name: str) -> str:
+    """A name that can be a file's on every system; raises ValueError where it cannot."""
+    if DEVICES.fullmatch(name) or name.endswith("."):
+        raise ValueError(f"no file can be called {name} on Windows, and files are called after studies: take another")
+    return name
+
+
 def problem_of(item: Any, model: type[Table], prefix: tuple[str, ...] = ()) -> Problem:
     """One of pydantic's errors about a table of `model`, which stands at `prefix`, in our words."""
     location = prefix + tuple(item["loc"])
@@ -67,6 +78,34 @@ def problem_of(item: Any, model: type[Table], prefix: tuple[str, ...] = ()) -> P
         return Problem(place, f"is {item['input']!r:.80}, not a name", NAME_RULE)
     message = item["msg"].removeprefix("Value error, ")
     return Problem(place, f"{item['input']!r:.80}: {message[0].lower()}{message[1:]}")
+
+
+def made_of(cls: type[Made], words: Mapping[str, Any], place: str) -> tuple[Made | None, list[Problem]]:
+    """A frozen dataclass made of the words of a table at `place`, and what is wrong with them."""
+    model = create_model(cls.__name__, __base__=Table, **_dataclass_fields(cls))
+    try:
+        # a TOML array becomes the tuple that a frozen dataclass holds
+        values = model(**{k: _tuples(v) for k, v in words.items()})
+        return cls(**{field: getattr(values, field) for field in model.model_fields}), []
+    except ValidationError as error:
+        return None, [problem_of(item, model, tuple(place.split("."))) for item in error.errors()]
+    except UserError as error:
+        found = [dataclasses.replace(p, place=f"{place}.{p.place}".rstrip(".")) for p in error.problems]
+        return None, found
+
+
+def _dataclass_fields(cls: Any) -> dict[str, Any]:
+    hints, missing = get_type_hints(cls), dataclasses.MISSING
+    return {
+        f.name: (hints[f.name], ... if f.default is missing else f.default)
+        if f.default_factory is missing
+        else (hints[f.name], f.default_factory())
+        for f in dataclasses.fields(cls)
+    }
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def keys_at(table: type[Table], location: tuple[Any, ...]) -> list[str]:

@@ -7,17 +7,16 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from layover import observations
 from layover.errors import Problem, StudyError, UserError, raise_all
 from layover.execute import Event, Summary, execute, needed
-from layover.executors import Executor
-from layover.executors.local import InProcess
-from layover.executors.workers import Workers
+from layover.executors import Executor, Site
 from layover.kinds.common import data_of
 from layover.plan import Plan, compile_plan
 from layover.run import prepare
+from layover.secrets import redacted_words
 from layover.step import Choose, Joint, Measure, Probe, Step, to_json
 from layover.store import Store
 from layover.study import Study, load_study
@@ -48,18 +47,20 @@ class Session:
         data: Sequence[str | Path] = (),
         base: Path | None = None,
         create: bool = True,
+        trust_remote_code: bool = False,
     ) -> Session:
         """Compile a study (a `Study`, a file, or a preset's name) against a store.
 
-        `data` are directories of task data; without any, those of the study's last run in this store. Raises UserError
-        with everything that is wrong with the study, its encoders and its tasks.
+        `data` are directories of task data; without any, those of the study's last run in this store. With
+        `trust_remote_code`, the code that comes with an encoder is run. Raises UserError with everything that is wrong
+        with the study, its encoders and its tasks.
         """
         if not isinstance(study, Study):
             study, base = load_study(study)
         opened = Store.open(store, create=create)
         recorded = opened.studies().get(study.name, {}).get("data", [])
         directories = [Path(d) for d in (data or recorded)]
-        return cls(compile_plan(study, base, directories), opened)
+        return cls(compile_plan(study, base, directories, trust_remote_code), opened)
 
     def keeping(self, labels: Sequence[str]) -> Session:
         """The same session, whose run also keeps the weights of these steps, for `export`: labels, keys or parts.
@@ -100,24 +101,34 @@ class Session:
         self.store.check_writable(SPARE_BYTES + (kept + held) * largest if todo else 0)
 
     def run(
-        self, executor: Executor | None = None, on_event: Event = lambda *_: None, workers: int | None = None
+        self,
+        executor: Executor | None = None,
+        on_event: Event = lambda *_: None,
+        workers: int | Literal["gpus"] | None = None,
     ) -> Summary:
         """Run what is not finished. Safe to kill at any moment and to run again.
 
-        Without an `executor`, steps run in so many `workers` (None: as many as the study says), or in this process.
+        Without an `executor`, steps run on the one that the study names, in so many `workers` (None: as many as the
+        study says). Ctrl-C once lets what runs write its checkpoint before KeyboardInterrupt is raised.
         """
         with closing(executor or self._executor(workers)) as executor:  # workers get ready while the data is checked
             self.check()
             self.store.record_study(self.plan.study.name, self._record())
-            places = replace(self.plan.places, sharing=executor.slots)
+            places = replace(self.plan.places, sharing=executor.sharing)
             return execute(replace(self.plan, places=places), self.store, executor, on_event)
 
-    def _executor(self, workers: int | None) -> Executor:
-        """As many processes as are asked for and have something to do; this one where that is one."""
+    def _executor(self, workers: int | Literal["gpus"] | None) -> Executor:
+        """The study's executor, for what there is to do."""
         placement = self.plan.study.placement
-        trainings = sum(bool(self.plan.steps[key].tasks) for key in needed(self.plan, self.store))
-        slots = min(placement.workers if workers is None else workers, trainings)
-        return Workers(slots, placement.threads, partial(prepare, self.plan.places)) if slots > 1 else InProcess()
+        site = Site(
+            workers=placement.workers if workers is None else workers,
+            trainings=sum(bool(self.plan.steps[key].tasks) for key in needed(self.plan, self.store)),
+            device=placement.device,
+            threads=placement.threads,
+            timeout=placement.timeout,
+            prepare=partial(prepare, self.plan.places),
+        )
+        return placement.kind().make(site)
 
     def observations(self) -> pd.DataFrame:
         """The study's observations, missing and failed cells included."""
@@ -155,7 +166,7 @@ class Session:
     def _record(self) -> dict[str, Any]:
         plan = self.plan
         return {
-            "study": plan.study.words(),
+            "study": redacted_words(plan.study.words()),
             "data": [str(directory.resolve()) for directory in plan.places.data],
             "labels": dict(plan.labels),
             "steps": {key: to_json(step) for key, step in plan.steps.items()},

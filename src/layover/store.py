@@ -3,8 +3,11 @@
     layover.json                      the scheme of the store
     steps/<key>/                      a finished step, published by one rename
         step.json observations.jsonl predictions.parquet curve.jsonl provenance.json log.txt weights/
+        manifest.json                 the sizes and digests of its files; one more in weights/ (`layover.integrity`)
     work/<key>.<attempt>/             one attempt; it stays, with log.txt and error.txt, where it failed
     work/<key>.resume/                the last checkpoint of a step that is not finished
+    work/<key>.hung/                  where a step hung that gave no sign of life: tracebacks of its threads
+    quarantine/<key>.<when>/          a step that was finished and is damaged (see `layover.mending`); it is done again
     claims/<key>.json                 who works on a step, with a lease; advisory, nothing to unlock
     studies/<name>.json               the cells of the studies run here: which step answers which question
     encoded/<key>/                    a data set as it was read, encoded for a tokenizer (see `layover.train.cache`), or
@@ -30,7 +33,8 @@ from typing import Any
 
 from layover import identity
 from layover.errors import Problem, StoreError
-from layover.files import read_json, read_jsonl, sync, write_json
+from layover.files import read_json, read_jsonl, sync, write_json, write_text
+from layover.integrity import NOTE, seal
 from layover.predictions import Predictions
 from layover.predictions import read as read_predictions
 from layover.step import Step, from_json, key_of, to_json
@@ -38,7 +42,7 @@ from layover.step import Step, from_json, key_of, to_json
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 PROBE_BYTES = 1 << 20
 ENCODED = "encoded"  # the kind that keys of data sets are made with
-FOLDERS = ("steps", "work", "claims", "studies", ENCODED)
+FOLDERS = ("steps", "work", "claims", "studies", "quarantine", ENCODED)
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,10 @@ class Store:
         """Where the checkpoint of an unfinished step is kept."""
         return self.root / "work" / f"{key}.resume"
 
+    def hung(self, key: str) -> Path:
+        """The file with the tracebacks of a step whose process was ended because it gave no sign of life."""
+        return self.root / "work" / f"{key}.hung" / "traceback.txt"
+
     def claim(self, key: str) -> Path:
         """The file in which whoever works on a step says so: see `layover.claims`."""
         return self.root / "claims" / f"{key}.json"
@@ -189,6 +197,7 @@ class Store:
         """
         key = key_of(step)
         write_json(attempt / "step.json", to_json(step), durable=False)
+        seal(attempt)
         with ThreadPoolExecutor() as at_once:  # disks take several for little more than one
             list(at_once.map(sync, attempt.rglob("*")))
         sync(attempt)
@@ -198,6 +207,14 @@ class Store:
         sync(self.root / "steps")
         self.discard(key)
         return first
+
+    def quarantine(self, key: str, part: Path, why: str) -> None:
+        """Put a damaged step's folder aside, or a part of it such as its weights, and say why in it."""
+        aside = self.root / "quarantine" / f"{key}.{uuid.uuid4().hex[:8]}"
+        with self.writing():
+            part.rename(aside)
+            write_text(aside / "why.txt", f"{part.name}: {why}\n")
+            (self.folder(key) / NOTE).unlink(missing_ok=True)
 
     def discard(self, key: str) -> None:
         """Remove what attempts at a finished step left behind."""

@@ -11,12 +11,13 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from layover.checks import check_names, misspelt_encoders, strategy_of
 from layover.errors import Problem, StudyError, UserError, did_you_mean, raise_all
+from layover.placement import Placement
 from layover.recipe import Recipe
-from layover.schema import NAME, RecipeTable, SweepWords, Table, problem_of
+from layover.schema import NAME, RecipeTable, SweepWords, Table, portable, problem_of
 from layover.strategies import Strategy
 
 PRESETS = Path(__file__).parent / "studies"
@@ -94,25 +95,11 @@ class ContrastWords(Table):
     correct: Literal["holm", "bh", "none"] = "holm"
 
 
-class Placement(Table):
-    """The `[placement]` table: where steps run and what they may use. Never part of any key."""
-
-    executor: Literal["local"] = "local"
-    workers: Annotated[int, Field(ge=0)] = 0
-    cohort: Annotated[int, Field(ge=1)] = 1
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: Annotated[int, Field(ge=0)] = 0
-    micro_tokens: Annotated[int, Field(ge=0)] = 0
-    checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
-    gradient_checkpointing: bool = False
-    graphs: Literal["off", "on", "compiled"] = "off"
-
-
 class Study(Table):
     """Encoders x strategies x tasks x seeds, with recipes, sweeps, limits and the contrasts to judge."""
 
     schema_version: Annotated[int, Field(alias="schema", ge=1, le=SCHEMA)] = SCHEMA
-    name: Annotated[str, Field(pattern=NAME)]
+    name: Annotated[str, Field(pattern=NAME), AfterValidator(portable)]
     encoders: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
     tasks: Tasks

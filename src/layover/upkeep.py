@@ -10,7 +10,9 @@ from layover import identity
 from layover.arrays import MANIFEST, damage
 from layover.claims import alive, read_claim
 from layover.errors import LayoverError, Problem
-from layover.files import read_json, read_jsonl
+from layover.files import read_json, read_jsonl, write_json
+from layover.integrity import NOTE, WEIGHTS
+from layover.integrity import damage as damage_of
 from layover.plan import find
 from layover.step import Choose, Joint, Measure, Member, Merge, Probe, Train, from_json, key_of
 from layover.store import ENCODED, Store
@@ -60,7 +62,10 @@ def _described(folder: Path) -> tuple[str, str]:
 
 
 def verify(store: Store) -> list[Problem]:
-    """What is wrong: a file that cannot be read or has changed, or a key that its step or data set does not have."""
+    """What is wrong: a file that cannot be read or has changed, or a key that its step or data set does not have.
+
+    What has changed is noted in the step's folder: the next run of a study that has the step does it again.
+    """
     steps = [problem for key in store.finished_keys() for problem in _verify_step(store, key)]
     return steps + [problem for key in store.encoded_keys() for problem in _verify_encoded(store, key)]
 
@@ -74,7 +79,7 @@ def _verify_encoded(store: Store, key: str) -> list[Problem]:
 
 
 def collect_garbage(store: Store, dry_run: bool) -> list[tuple[Path, int]]:
-    """Drop weights that no recorded study still needs, dead attempts, and data sets kept encoded or as features.
+    """Drop weights that no recorded study still needs, dead attempts, damaged steps that were put aside, and data sets.
 
     Returns what was dropped, with sizes. Weights are needed while a recorded study has an unfinished step that starts
     from them. Scores, predictions and curves are never dropped: a step whose weights are asked for again is trained
@@ -90,6 +95,7 @@ def collect_garbage(store: Store, dry_run: bool) -> list[tuple[Path, int]]:
     claims = (read_claim(path) for path in (store.root / "claims").glob("*.json"))
     if not any(claim and alive(claim) for claim in claims):
         dead += sorted((store.root / "encoded").iterdir())
+    dead += sorted((store.root / "quarantine").iterdir())
     found = [(path, _size(path)) for path in dead]
     if not dry_run:
         for path, _ in found:
@@ -121,12 +127,18 @@ def _verify_step(store: Store, key: str) -> list[Problem]:
             with safe_open(path, framework="np") as file:
                 [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118
 
-    problems = [
+    changed = [*damage_of(store.folder(key)), *damage_of(store.folder(key) / WEIGHTS)]
+    if changed:
+        note = {str(path.relative_to(store.folder(key))): what for path, what in changed}
+        write_json(store.folder(key) / NOTE, note, durable=False)
+    problems = [Problem(str(path), what, "the next run of its study does the step again") for path, what in changed]
+    told = {path for path, _ in changed}
+    problems += [
         Problem(str(store.folder(key) / name), "is missing")
         for name in FILES
-        if not (store.folder(key) / name).is_file()
+        if not (store.folder(key) / name).is_file() and store.folder(key) / name not in told
     ]
-    for path in sorted(p for p in store.folder(key).rglob("*") if p.is_file()):
+    for path in sorted(p for p in store.folder(key).rglob("*") if p.is_file() and p not in told):
         try:
             check(path)
         except Exception as error:  # whatever a reader raises, the file is damaged
@@ -134,7 +146,7 @@ def _verify_step(store: Store, key: str) -> list[Problem]:
     try:
         step = store.step(key)
         lacks = [name for name in FILES_OF[step.kind] if not (store.folder(key) / name).is_file()]
-        problems += [Problem(str(store.folder(key) / name), "is missing") for name in lacks]
+        problems += [Problem(str(path), "is missing") for n in lacks if (path := store.folder(key) / n) not in told]
         rows = store.folder(key) / "observations.jsonl"
         if "predictions.parquet" in FILES_OF[step.kind] and rows.is_file() and not rows.stat().st_size:
             problems.append(Problem(str(rows), "is empty"))
@@ -142,7 +154,7 @@ def _verify_step(store: Store, key: str) -> list[Problem]:
             problems.append(
                 Problem(str(store.folder(key)), f"holds the step {key_of(step)} (scheme {identity.SCHEME})")
             )
-    except (LayoverError, KeyError, TypeError) as error:
+    except (LayoverError, KeyError, TypeError, AttributeError) as error:
         problems.append(Problem(str(store.folder(key)), f"its step cannot be read: {error}"))
     return problems
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from tests.kit import Faking, ends_badly, publish_fake, study_words
 
+from layover import pulse
 from layover.claims import Claim
 from layover.encoders import Encoder
 from layover.execute import execute
@@ -27,7 +29,7 @@ from layover.study import Study
 class Threads:
     """An executor that runs several functions at once, in any order."""
 
-    slots = 3
+    slots, sharing = 3, 1
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(self.slots)
@@ -35,8 +37,12 @@ class Threads:
     def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
         return self._pool.submit(fn, *args)
 
+    def stop(self) -> None:
+        pulse.ask()
+
     def close(self) -> None:
         self._pool.shutdown()
+        pulse.clear()
 
 
 def two_workers() -> Workers:
@@ -73,6 +79,21 @@ def store(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "store")
 
 
+def appears(path: Path) -> bool:
+    deadline = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return path.exists()
+
+
+def runs_until_it_is_asked_to_stop(began: Path) -> None:
+    began.touch()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        pulse.check()
+        time.sleep(0.01)
+
+
 class TestExecutor:
     def test_it_has_room_for_one_at_least(self, executor: Executor) -> None:
         assert executor.slots >= 1
@@ -85,6 +106,20 @@ class TestExecutor:
         with pytest.raises(ZeroDivisionError):
             executor.submit(divmod, 1, 0).result(timeout=30)
         assert executor.submit(divmod, 1, 1).result(timeout=30) == (1, 0)
+
+    def test_what_runs_learns_that_it_is_to_stop(self, executor: Executor, tmp_path: Path) -> None:
+        began = tmp_path / "began"
+
+        def ask() -> None:
+            assert appears(began)
+            executor.stop()
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        future = executor.submit(runs_until_it_is_asked_to_stop, began)
+        with pytest.raises(pulse.Stopped, match="asked to stop"):
+            future.result(timeout=60)
+        asking.join()
 
     def test_closing_twice_is_harmless(self, executor: Executor) -> None:
         executor.close()

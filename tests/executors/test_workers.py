@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ from typing import Any
 import pytest
 from tests.kit import Command, Faking, Terminal, numbers, study_words, write_study
 
-from layover.errors import StepError
+from layover.errors import StepError, StudyError
+from layover.executors import Site, devices
+from layover.executors.local import Local
 from layover.executors.workers import Workers
 from layover.session import Session
+from layover.study import Study
 from layover.upkeep import verify
 
 WAIT = 60  # seconds: starting processes on a busy machine
@@ -182,9 +186,13 @@ class Deadly:
     times: int
     folder: Path
     slots: int = 2
+    sharing: int = 1
 
     def submit(self, fn: Any, /, *args: Any) -> Any:
         return self.inner.submit(_deadly, self.key, self.times, self.folder, fn, *args)
+
+    def stop(self) -> None:
+        self.inner.stop()
 
     def close(self) -> None:
         self.inner.close()
@@ -248,22 +256,103 @@ def test_data_that_is_wrong_is_said_before_anything_runs(study: Path, tmp_path: 
     assert list((tmp_path / "store" / "steps").iterdir()) == []
 
 
-def test_a_negative_number_of_workers_is_refused(study: Path, command: Command) -> None:
-    assert command("run", study, "--workers", -1).code == 2
+@pytest.mark.parametrize("workers", ["-1", "two", "1.5", ""])
+def test_what_is_no_number_of_workers_is_refused(study: Path, command: Command, workers: str) -> None:
+    ran = command("run", study, f"--workers={workers}")
+    assert ran.code == (2 if workers else 0)
+    assert not workers or "say a number of steps, or gpus" in ran.err
+
+
+@pytest.mark.parametrize("workers", [-1, "two", 1.5, True])
+def test_a_study_that_says_no_number_of_workers_is_refused(
+    study: Path, bert: Path, tmp_path: Path, workers: Any
+) -> None:
+    words = study_words(bert, tmp_path, placement={"workers": workers})
+    with pytest.raises(StudyError, match=r"placement\.workers: .*should be a number of steps") as caught:
+        Study(**words)
+    assert len(caught.value.problems) == 1
+
+
+class TestGpus:
+    def test_processes_are_dealt_out_over_them(self, workers: Any) -> None:
+        executor = workers(4, devices=devices.shares(4, ["0", "2"]))
+        assert executor.sharing == 2
+        futures = [executor.submit(visible, 0.5) for _ in range(4)]
+        assert sorted(future.result(WAIT) for future in futures) == ["0", "0", "2", "2"]
+
+    def test_a_process_that_takes_the_place_of_one_that_died_has_its_gpu(self, workers: Any, tmp_path: Path) -> None:
+        executor = workers(1, devices=["3"])
+        assert executor.submit(dies, 1, tmp_path).result(WAIT) == 2
+        assert executor.submit(visible).result(WAIT) == "3"
+
+    @pytest.mark.parametrize(
+        ("named", "found"),
+        [("0,1", ["0", "1"]), ("GPU-ab12", ["GPU-ab12"]), ("", []), ("-1", []), ("0, 3 ,", ["0", "3"])],
+    )
+    def test_those_that_the_environment_names_are_found(
+        self, monkeypatch: pytest.MonkeyPatch, named: str, found: list[str]
+    ) -> None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+        assert devices.visible() == found
+
+    def test_those_that_the_driver_tells_of_are_found(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        command = tmp_path / "nvidia-smi"
+        command.write_text("#!/bin/sh\nprintf '0\\n1\\n'\n")
+        command.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        assert devices.visible() == ["0", "1"]
+        command.write_text("#!/bin/sh\nexit 9\n")
+        assert devices.visible() == []
+        command.unlink()
+        assert devices.visible() == []
+
+    def test_one_step_on_each_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+        with closing(Local().make(site(workers="gpus", trainings=9))) as executor:
+            assert (executor.slots, executor.sharing) == (2, 1)
+        with closing(Local().make(site(workers=4, trainings=9))) as executor:
+            assert (executor.slots, executor.sharing) == (4, 2)
+
+    def test_without_any_that_is_refused_before_anything_runs(
+        self, study: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        ran = command("run", study, "--workers", "gpus")
+        assert ran.code == 2
+        assert "is 'gpus', and no GPU is visible here" in ran.err
+        assert "name a number, such as workers = 2" in ran.err
+
+
+def site(**words: Any) -> Site:
+    return Site(
+        **{"workers": 0, "trainings": 1, "device": "auto", "threads": 1, "timeout": 0.0, "prepare": int, **words}
+    )
+
+
+def visible(seconds: float = 0.0) -> str:
+    time.sleep(seconds)  # so that every process gets one
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
 
 # on a terminal
 
 
-def test_ctrl_c_ends_workers_at_once_and_the_next_run_goes_on_with_a_bar_for_each_step_in_hand(
-    study: Path, tmp_path: Path
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_ends_workers_and_the_next_run_goes_on_with_a_bar_for_each_step_in_hand(
+    study: Path, tmp_path: Path, presses: int
 ) -> None:
     terminal = Terminal(tmp_path, "run", str(study))
     terminal.read(until="[1/6] ")
     pids = children(terminal.process.pid)
     assert len(pids) == 2
     terminal.interrupt()
+    if presses == 2:
+        terminal.read(until="Ctrl-C again stops at once")
+        terminal.interrupt()
     assert terminal.end() == 130, terminal.shown
+    assert "stopping: what runs writes its checkpoint first" in terminal.shown
+    assert "stopped; run the same command again to go on" in terminal.shown
     assert "Traceback" not in terminal.shown
     assert gone(pids)
     again = Terminal(tmp_path, "run", str(study))

@@ -1,21 +1,8 @@
-"""Executors: `submit(fn, *args) -> Future`. An executor decides where a step runs, never whether."""
+"""Executors: `submit(fn, *args) -> Future`. One kind a module, found by its name."""
 
-from __future__ import annotations
+from layover.executors.executor import Executor, Kind, Site, is_kind
+from layover.registry import Registry
 
-from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, Protocol
+EXECUTORS: Registry[type[Kind]] = Registry("layover.executors", "executor", is_kind, lambda kind: kind.kind)
 
-
-class Executor(Protocol):
-    """Somewhere that runs functions. `slots` is how many it can run at once."""
-
-    slots: int
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
-        """Run `fn(*args)` some time; the future holds its result or what it raised."""
-        ...
-
-    def close(self) -> None:
-        """Give back what the executor holds."""
-        ...
+__all__ = ["EXECUTORS", "Executor", "Kind", "Site"]

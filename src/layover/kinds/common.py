@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from layover.errors import Problem, StepError, TaskError
 from layover.files import write_json, write_jsonl, write_text
+from layover.integrity import damage
 from layover.metrics import get_metric
 from layover.places import Places
 from layover.provenance import provenance_now
@@ -80,7 +82,16 @@ def weights_of(key: str | None, store: Store) -> Path | None:
     found = store.weights(key)
     if found is None:
         raise StepError(f"the weights of step {key}, from which this one starts, are not in the store")
+    if wrong := _damage_once(found, found.stat().st_ino):
+        path, what = wrong[0]
+        raise StepError(f"the weights of step {key}, from which this one starts, are damaged: {path.name} {what}")
     return found
+
+
+@lru_cache(maxsize=1024)
+def _damage_once(folder: Path, _: int) -> list[tuple[Path, str]]:
+    """What is wrong with weights, which a process need not read more than once while it is the same folder."""
+    return damage(folder)
 
 
 def write_facts(attempt: Path, facts: Mapping[str, Any], curve: list[dict[str, Any]] | None = None) -> None:

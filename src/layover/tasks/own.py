@@ -43,8 +43,8 @@ def own_task(name: str, table: Table, place: str = "", base: Path = Path()) -> T
     `base` is the folder that relative paths start from.
     """
     check = _Check(table, place or f"task.{name}", base)
-    if not re.fullmatch(r"[a-z0-9_]+", name):
-        check.add("", f"{name!r} is not a name for a task", "names consist of a-z, 0-9 and _")
+    if not re.fullmatch(r"[a-z0-9_]{1,80}", name):
+        check.add("", f"{name!r:.100} is not a name for a task", "names consist of a-z, 0-9 and _, 80 at most")
     elif name in TASKS:
         check.add("", f"there is a task called {name!r} already", "choose another name; `layover tasks` lists all")
     declared = check.run()

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from layover import pulse
 from layover.arrays import Columns
 from layover.tasks.divide import runs
 from layover.tasks.example import Example, Mark
@@ -143,6 +144,7 @@ def columns(examples: Iterable[Example], task: Task, tokenizer: Any, max_length:
 
     special = masking.specials(tokenizer) if task.output == "tokens" else None
     for chunk, tokens, cut in _ahead(_chunks(examples), tokenized):
+        pulse.check()
         found = _columns(chunk, tokens, cut, task, "token_type_ids" in tokenizer.model_input_names)
         yield found if special is None else _to_hide(found, special)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from layover import pulse
 from layover.recipe import Recipe
 from layover.tasks.load import TaskData
 from layover.train.batching import collate
@@ -42,6 +43,7 @@ def fisher(network: Network, encoded: Encoded, padding: int, examples: int, seed
     found = {name: torch.zeros_like(p, requires_grad=False) for name, p in named.items()}
     with computing(network, "fp32", device) as now:
         for number in chosen:
+            pulse.check()
             network.zero_grad(set_to_none=True)
             batch = collate(encoded, np.array([number]), padding, device, network.packed)
             now.backward(network.head.loss(now.scores(batch), batch))

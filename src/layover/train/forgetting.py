@@ -22,6 +22,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from layover import pulse
 from layover.errors import EncoderError, Problem, StepError
 from layover.step import Places
 from layover.train import cache, frozen, masked
@@ -130,6 +131,7 @@ def _batches(reader: Reader, encoded: Encoded) -> Iterator[tuple[np.ndarray[Any,
     """The examples in micro-batches; two encoders' hidden states are held at once."""
     packed, most = reader.network.packed, max(1, reader.most // 2)
     for examples in micro_batches(encoded, np.arange(len(encoded)), most, packed, reader.device):
+        pulse.check()
         yield examples, collate(encoded, examples, reader.tokenizer.pad_token_id, reader.device, packed)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from layover import pulse
 from layover.arrays import Columns
 from layover.errors import EncoderError, Problem, StoreError
 from layover.files import digest
@@ -94,6 +95,7 @@ def columns(reader: Reader, encoded: Encoded) -> Iterator[Columns]:
     config: Any = reader.network.encoder.config
     each = 2 * getattr(config, "hidden_size", 768) * (1 + getattr(config, "num_hidden_layers", 12))
     for window in _windows(_most_rows(encoded), max(1, WINDOW // each)):
+        pulse.check()
         part = _cut_out(encoded.take(window))
         kept = _kept(part)
         tokens, means = _read(reader, part, kept)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from layover import pulse
 from layover.predictions import Array
 from layover.step import Recipe
 from layover.train import checkpoint
@@ -143,7 +144,8 @@ def course(job: Job, apply: Callable[[Update], None] = Update.apply) -> Generato
             apply(update)
             state.step, state.batch = state.step + 1, state.batch + 1
             state.tokens += int(job.data.tokens[examples].sum())
-            late = time.monotonic() - saved >= job.checkpoint_seconds
+            pulse.beat()
+            late = pulse.asked() or time.monotonic() - saved >= job.checkpoint_seconds
             over = state.batch == len(batches)
             last = state.step == total or (over and state.epoch + 1 == n_epochs)
             due = last or (state.step % recipe.evaluate_every == 0 if recipe.evaluate_every else over)
@@ -161,6 +163,8 @@ def course(job: Job, apply: Callable[[Update], None] = Update.apply) -> Generato
                 saved = time.monotonic()
             if state.stopped or state.step == total:
                 break
+            if pulse.asked():
+                raise pulse.Stopped(f"was asked to stop, and did in step {state.step} of {total}")
         state.epoch, state.batch = state.epoch + 1, 0
 
     for part in parts:  # several tasks share an encoder: it ends as the last one's
@@ -205,6 +209,7 @@ def predict(job: Job, encoded: Encoded, network: Network | None = None) -> Raw:
     with torch.inference_mode(), computing(network, job.recipe.precision, job.device) as now:
         most = EVALUATION_FACTOR * job.micro_tokens
         for part in micro_batches(encoded, np.arange(len(encoded)), most, network.packed, job.device):
+            pulse.beat()
             batch = collate(encoded, part, job.padding, job.device, network.packed)
             scores = now.scores(batch)
             predicted = head.predict(scores, batch)

@@ -167,6 +167,7 @@ def _known(location: str, stamp: Any) -> Known | None:
     quiet()
     name, revision = location_parts(location)
     options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
+    options |= warm.trusting()
     try:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(warm.INITIAL_SEED)

@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from layover import trust
 from layover.encoders import location_parts
 from layover.errors import EncoderError, HubError, Problem, UserError
 from layover.files import read_json
@@ -85,7 +86,7 @@ def config(location: str) -> Any:
     """The configuration of the encoder at `location`, without its weights. Raises EncoderError or HubError."""
     from transformers import AutoConfig
 
-    return _loaded(location, lambda name, revision: AutoConfig.from_pretrained(name, revision=revision))
+    return _loaded(location, lambda name, revision: AutoConfig.from_pretrained(name, revision=revision, **trusting()))
 
 
 def own_dropout(config: Any) -> float:
@@ -103,14 +104,14 @@ def _encoder(location: str, stamp: Any, dropout: float | None) -> Any:
     from transformers import AutoConfig, AutoModel
 
     def load(name: str, revision: str | None) -> Any:
-        config = AutoConfig.from_pretrained(name, revision=revision)
+        config = AutoConfig.from_pretrained(name, revision=revision, **trusting())
         for key, value in config.to_dict().items() if dropout is not None else ():
             if "dropout" in key and _is_rate(value):
                 setattr(config, key, dropout)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(INITIAL_SEED)
             return AutoModel.from_pretrained(
-                name, revision=revision, config=config, dtype=torch.float32, use_safetensors=True
+                name, revision=revision, config=config, dtype=torch.float32, use_safetensors=True, **trusting()
             )
 
     found = _loaded(location, load)
@@ -124,7 +125,7 @@ def _tokenizer(location: str, stamp: Any) -> Tokenizer:
     from transformers import AutoTokenizer
 
     def load(name: str, revision: str | None) -> Any:
-        return AutoTokenizer.from_pretrained(name, revision=revision)
+        return AutoTokenizer.from_pretrained(name, revision=revision, **trusting())
 
     found = _loaded(location, load)
     if found.pad_token_id is None or not found.is_fast:
@@ -141,17 +142,26 @@ def _loaded(location: str, load: Any) -> Any:
         return load(name, revision)
     except (OSError, ValueError, KeyError) as error:
         kind = EncoderError if Path(name).is_dir() else HubError
+        if "trust_remote_code" in str(error):
+            message = "comes with code of its own, which is not run unless you say so"
+            hint = "read that code, and if you trust it: the same command with --trust-remote-code"
+            raise kind(Problem(location, message, hint)) from error
         message = f"cannot be loaded: {str(error).splitlines()[0]}"
         raise kind(Problem(location, message, "see `layover doctor`")) from error
 
 
+def trusting() -> dict[str, bool]:
+    """What the Auto classes are told of code that comes with an encoder."""
+    return {"trust_remote_code": trust.allowed()}
+
+
 def stamp(location: str) -> Any:
-    """What changes when the files of a directory are written again; those of the Hub never change."""
+    """What changes when the files of a directory are written again, or its code is trusted; the Hub's never change."""
     folder = Path(location)
     if not folder.is_dir():
-        return None
+        return trust.allowed()
     stats = sorted((path.name, path.stat()) for path in folder.iterdir())
-    return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+    return trust.allowed(), *((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
 def _fingerprint(tokenizer: Any) -> str:

@@ -1,0 +1,66 @@
+"""Executor: something that runs functions. It decides where a step runs, never whether."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+
+class Executor(Protocol):
+    """Somewhere that runs functions. `slots` is how many it can run at once, and `sharing` how many share a device."""
+
+    slots: int
+    sharing: int
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
+        """Run `fn(*args)` some time; the future holds its result or what it raised.
+
+        What it raises is a `StepError` where the machine or the process was lost.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Ask what runs to end soon, each step with its checkpoint: `layover.pulse`. Returns at once."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the executor holds, and end at once whatever still runs."""
+        ...
+
+
+@dataclass(frozen=True)
+class Site:
+    """What an executor is made for: a run of a plan.
+
+    `workers` are the steps that run at once as asked for, "gpus" for one on each GPU, and 0 for one in this process or,
+    on a cluster, as many as there is room for. `trainings` are the steps to run that read data. `prepare` makes a
+    process a warm one.
+    """
+
+    workers: int | Literal["gpus"]
+    trainings: int
+    device: str
+    threads: int
+    timeout: float
+    prepare: Callable[[], Any]
+
+
+class Kind(Protocol):
+    """A kind of executor that a study can name: a frozen dataclass whose fields are the options of its own."""
+
+    kind: ClassVar[str]
+
+    def make(self, site: Site) -> Executor:
+        """An executor for a run; raises UserError where it cannot be had here."""
+        ...
+
+
+def is_kind(value: object) -> bool:
+    """Whether an object declares a kind of executor."""
+    return (
+        isinstance(value, type)
+        and isinstance(getattr(value, "kind", None), str)
+        and callable(getattr(value, "make", None))
+    )

@@ -59,6 +59,36 @@ def store_export(
         console.say(note)
 
 
+@store_app.command("pack")
+def store_pack(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file, such as results.layover.")],
+    study: Annotated[list[str] | None, typer.Option("--study", help="This study alone; may be repeated.")] = None,
+    weights: Annotated[bool, typer.Option("--weights", help="Weights too, where the store has them.")] = False,
+    store: StoreOption = None,
+) -> None:
+    """Write finished steps and their studies into one file, which another store can take in."""
+    from layover.bundle import pack
+    from layover.store import Store
+
+    index = pack(Store.open(store_directory(store), create=False), file, study or (), weights)
+    size = file.stat().st_size / 1e6
+    console.say(f"packed: {len(index.steps)} steps, {len(index.studies)} studies, {size:.1f} MB: {file.resolve()}")
+
+
+@store_app.command("unpack")
+def store_unpack(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `layover store pack` wrote.")],
+    store: StoreOption = None,
+) -> None:
+    """Take in the steps and studies of a file, once all of it has been checked: names, sizes, digests and keys."""
+    from layover.bundle import unpack
+    from layover.store import Store
+
+    opened = Store.open(store_directory(store))
+    new, known = unpack(opened, file)
+    console.say(f"unpacked: {len(new)} steps, {len(known)} were here before; store: {opened.root}")
+
+
 @store_app.command("labels")
 def store_labels(
     step: Annotated[str, typer.Argument(help="A step's label or key, or a part that only one step has.")],

@@ -10,13 +10,14 @@ PIP    := $(BIN)/python -m pip
 TESTS  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install install-dev test check format clean
+.PHONY: help quickstart install install-dev test check format audit clean
 
 help:
 	@echo "make quickstart   install, run a small study offline, write its report and name it last"
 	@echo "make test         install what tests need, run all of them (JOBS=$(JOBS) at a time)"
 	@echo "make check        format, lint, types, import layers, documentation"
 	@echo "make format       put the code into its format, mend what the linter can mend"
+	@echo "make audit        compare the versions that are installed here with the advisories known today (needs a network)"
 	@echo "make install      layover into $(VENV); install-dev: and what tests need"
 	@echo "make clean        remove $(VENV) and caches; stores and reports stay"
 	@echo "settings: PYTHON=$(PYTHON) (3.11 to 3.13), TORCH=$(TORCH) (TORCH=torch for the newest), pip's own PIP_*"
@@ -37,6 +38,12 @@ check: install-dev
 format: install-dev
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+# --strict: a package that the advisories' index does not know fails, instead of counting as safe.
+audit: install
+	$(PIP) install pip-audit
+	{ cat constraints.txt; echo "$(TORCH)"; } >$(VENV)/audited.txt
+	$(BIN)/python -m pip_audit --strict --no-deps --disable-pip --requirement $(VENV)/audited.txt
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

@@ -82,7 +82,7 @@ def pack(store: Store, file: Path, studies: Iterable[str] = (), weights: bool = 
 
 
 def unpack(store: Store, file: Path) -> tuple[list[str], list[str]]:
-    """Publish the steps of a bundle in a store: the keys of those that are new here, and of those that were here before.
+    """Publish the steps of a bundle in a store; the keys of those that are new here, and of those that it had before.
 
     A step that was here without weights, and has them in the bundle, counts as new: its scores stay. A study that has
     run here keeps its record. Raises StoreError with everything that is wrong with the bundle; nothing of it is in the

@@ -29,6 +29,8 @@ WORKER_PACKAGES = {
     "huggingface_hub",
 }  # which transformers brings
 NOT_ON_WORKERS = {
+    "placement",
+    "bundle",
     "checks",
     "schema",
     "study",
@@ -154,8 +156,8 @@ def opens_text_without_encoding(call: ast.Call) -> bool:
         mode = call.args[1] if len(call.args) > 1 else None
     elif isinstance(call.func, ast.Attribute) and call.func.attr == "open":
         receiver = ast.unparse(call.func.value)
-        if receiver[0].isupper() or receiver == "os":
-            return False  # Store.open, Session.open, os.open
+        if receiver[0].isupper() or receiver in ("os", "archive"):
+            return False  # Store.open, Session.open, os.open; a zip file's members are bytes
         mode = call.args[1 if receiver in ("gzip", "lzma", "bz2") else 0] if call.args else None
     else:
         return False

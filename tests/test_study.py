@@ -133,7 +133,7 @@ def test_paths_of_own_tasks_start_from_the_study_file(tmp_path: Path, monkeypatc
         ({"limit": {"train": 3}}, "limit.train", "greater than or equal to 4"),
         ({"holdout": 0.6}, "holdout", "less than or equal to 0.5"),
         ({"selection": "test"}, "selection", "'holdout'"),
-        ({"placement": {"executor": "cloud"}}, "placement.executor", "'local'"),
+        ({"placement": {"executor": "cloud"}}, "placement.executor", "choices: local"),
         ({"placement": {"threads": -1}}, "placement.threads", "greater than or equal to 0"),
         ({"schema": 2}, "schema", "less than or equal to 1"),
         ({"name": "has blanks"}, "name", "not a name"),

@@ -66,13 +66,13 @@ def pack(store: Store, file: Path, studies: Iterable[str] = (), weights: bool = 
     index = Index({key: dict(_described(store, key, weights)) for key in keys}, chosen)
     partial = file.with_name(f".{file.name}.partial")
     try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as bundle:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             content = {"bundle": FORMAT, "scheme": identity.SCHEME, "steps": index.steps, "studies": index.studies}
-            bundle.writestr(zipfile.ZipInfo(INDEX, WHEN), json.dumps(content, sort_keys=True))
+            archive.writestr(zipfile.ZipInfo(INDEX, WHEN), json.dumps(content, sort_keys=True))
             for key, name, member in index.members():
                 with (
                     (store.folder(key) / name).open("rb") as source,
-                    bundle.open(zipfile.ZipInfo(member, WHEN), "w") as to,
+                    archive.open(zipfile.ZipInfo(member, WHEN), "w") as to,
                 ):
                     shutil.copyfileobj(source, to, PIECE)
         partial.replace(file)
@@ -89,11 +89,11 @@ def unpack(store: Store, file: Path) -> tuple[list[str], list[str]]:
     store then.
     """
     try:
-        with zipfile.ZipFile(file) as bundle:
-            index = _checked(bundle, str(file))
+        with zipfile.ZipFile(file) as archive:
+            index = _checked(archive, str(file))
             new = [key for key, files in index.steps.items() if not store.holds(key, _has_weights(files))]
             for key in new:
-                _publish(store, bundle, key, index.steps[key])
+                _publish(store, archive, key, index.steps[key])
     except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError) as error:
         message = f"cannot be read as a bundle: {type(error).__name__}: {error}"
         raise StoreError(Problem(str(file), message, "ask for it once more: `layover store pack` makes one")) from error
@@ -117,10 +117,10 @@ def _described(store: Store, key: str, weights: bool) -> Iterator[tuple[str, dic
             yield name.as_posix(), {"bytes": path.stat().st_size, "sha256": digest(path)}
 
 
-def _checked(bundle: zipfile.ZipFile, place: str) -> Index:
+def _checked(archive: zipfile.ZipFile, place: str) -> Index:
     """The index of a bundle that is what it says, to the last byte; raises StoreError otherwise."""
-    index = _index(bundle, place)
-    there = bundle.infolist()
+    index = _index(archive, place)
+    there = archive.infolist()
     named = {member: (key, name) for key, name, member in index.members()}
     listed = [info.filename for info in there]
     problems = [
@@ -138,21 +138,21 @@ def _checked(bundle: zipfile.ZipFile, place: str) -> Index:
             problems.append(Problem(where, "is no plain file"))
         elif infos[member].file_size != about["bytes"]:
             problems.append(Problem(where, f"has {infos[member].file_size} bytes, the index says {about['bytes']}"))
-        elif _digest(bundle, infos[member]) != about["sha256"]:
+        elif _digest(archive, infos[member]) != about["sha256"]:
             problems.append(Problem(where, "is not what the index says: its digest is another"))
     if not problems:
-        problems += [problem for key in index.steps if (problem := _wrong_step(bundle, key, place))]
+        problems += [problem for key in index.steps if (problem := _wrong_step(archive, key, place))]
     raise_all(StoreError, problems)
     return index
 
 
-def _index(bundle: zipfile.ZipFile, place: str) -> Index:
+def _index(archive: zipfile.ZipFile, place: str) -> Index:
     hint = "`layover store pack` makes a bundle"
     try:
-        info = bundle.getinfo(INDEX)
+        info = archive.getinfo(INDEX)
         if info.file_size > INDEX_BYTES:
             raise StoreError(Problem(place, f"its index has {info.file_size:,} bytes", hint))
-        content = json.loads(bundle.read(info))
+        content = json.loads(archive.read(info))
         written = int(content["bundle"]), int(content["scheme"])
         steps, studies = dict(content["steps"]), dict(content["studies"])
     except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -213,30 +213,30 @@ def _is_record(record: Any) -> bool:
         return False
 
 
-def _digest(bundle: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
+def _digest(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
     """The digest of a member, of which no more is read than it says it has."""
     found, left = hashlib.sha256(), info.file_size
-    with bundle.open(info) as source:
+    with archive.open(info) as source:
         while left >= 0 and (piece := source.read(PIECE)):
             found.update(piece)
             left -= len(piece)
     return found.hexdigest()
 
 
-def _wrong_step(bundle: zipfile.ZipFile, key: str, place: str) -> Problem | None:
+def _wrong_step(archive: zipfile.ZipFile, key: str, place: str) -> Problem | None:
     try:
-        own = key_of(from_json(json.loads(bundle.read(f"steps/{key}/step.json"))))
+        own = key_of(from_json(json.loads(archive.read(f"steps/{key}/step.json"))))
     except (LayoverError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Problem(f"{place}: {key}", f"its step cannot be read: {type(error).__name__}: {error}")
     return None if own == key else Problem(f"{place}: {key}", f"holds the step {own}")
 
 
-def _publish(store: Store, bundle: zipfile.ZipFile, key: str, files: Mapping[str, Any]) -> None:
+def _publish(store: Store, archive: zipfile.ZipFile, key: str, files: Mapping[str, Any]) -> None:
     with store.writing():
         attempt = store.attempt(key)
         for name in files:
             target = attempt / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            with bundle.open(f"steps/{key}/{name}") as source, target.open("wb") as to:
+            with archive.open(f"steps/{key}/{name}") as source, target.open("wb") as to:
                 shutil.copyfileobj(source, to, PIECE)
         store.publish(from_json(json.loads((attempt / "step.json").read_text(encoding="utf-8"))), attempt)

@@ -13,6 +13,7 @@ import torch
 from tests.kit import own_table, task_of_kind, trained
 
 from layover.encoders import find
+from layover.errors import StepError
 from layover.step import Places, Recipe, TaskRef, Train, key_of
 from layover.store import Store
 from layover.tasks.load import locate
@@ -242,6 +243,79 @@ def test_how_a_batch_is_split_to_fit_changes_nothing(run: Callable[..., Any]) ->
     assert whole.state.tokens == split.state.tokens
     assert [p["loss"] for p in split.state.curve] == pytest.approx([p["loss"] for p in whole.state.curve], rel=1e-4)
     np.testing.assert_allclose(scores(split), scores(whole), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["single", "pair"])
+def test_where_memory_runs_out_passes_are_halved_and_the_batch_stays(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """It runs out in the middle of the third batch, some of whose gradients are there already."""
+    recipe = dataclasses.replace(EACH_STEP, checkpoint="last", patience=0, batch_size=8, dropout=0.1)
+    calm = run(recipe, kind, micro_tokens=32)
+    real, seen = loop.passes, []
+
+    def short(job: loop.Job, part: Any, examples: Any, step: int, *rest: Any) -> torch.Tensor:
+        if step == 2 and job.room.tokens == 64:
+            job.network.head.loss = running_out(job.network.head.loss, job.room)
+        return real(job, part, examples, step, *rest)
+
+    def running_out(loss: Any, room: Any) -> Any:
+        def compute(*arguments: Any) -> torch.Tensor:
+            seen.append(room.tokens)
+            if room.tokens > 32 and len(seen) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nof which ...")
+            return loss(*arguments)
+
+        return compute
+
+    monkeypatch.setattr(loop, "passes", short)
+    found = run(recipe, kind, micro_tokens=64)
+    assert seen[:3] == [64, 64, 32]
+    assert found.micro_tokens == 32
+    assert found.state.step == calm.state.step
+    np.testing.assert_allclose(scores(found), scores(calm), rtol=1e-3, atol=1e-4)
+    assert [p["loss"] for p in found.state.curve] == pytest.approx([p["loss"] for p in calm.state.curve], rel=1e-4)
+
+
+def test_prediction_fits_too(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = dataclasses.replace(EACH_STEP, checkpoint="last", patience=0)
+    calm, real = run(recipe, micro_tokens=200), loop._predicted
+
+    def short(job: loop.Job, *rest: Any) -> Any:
+        if job.room.tokens > 60:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(job, *rest)
+
+    monkeypatch.setattr(loop, "_predicted", short)
+    found = run(recipe, micro_tokens=200)
+    assert found.micro_tokens == 50
+    np.testing.assert_allclose(scores(found), scores(calm), rtol=1e-3, atol=1e-4)
+
+
+def test_an_example_that_does_not_fit_fails_its_step_with_what_to_do(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(loop, "passes", never)
+    with pytest.raises(StepError, match=r"one example of \d+ tokens does not fit .* lower max_length, .*2\.00 GiB"):
+        run(EACH_STEP)
+
+
+def test_another_error_is_not_taken_for_a_lack_of_memory(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def broken(*_: Any) -> Any:
+        calls.append(1)
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(loop, "passes", broken)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        run(EACH_STEP)
+    assert len(calls) == 1
 
 
 def test_decay_spares_biases_and_normalisation(bert: Path, tmp_path: Path) -> None:

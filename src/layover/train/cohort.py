@@ -80,7 +80,8 @@ def fit_together(jobs: Sequence[Job]) -> Iterator[Run]:
     if len(jobs) == 1:
         going = [Run(job, *loop.started(job)) for job in jobs]
     else:
-        going = [Run(job, loop.course(job), partial(loop.gradients, job), len(jobs)) for job in jobs]
+        alone = [loop.fitting(job, partial(loop.gradients, job)) for job in jobs]
+        going = [Run(job, loop.course(job), take, len(jobs)) for job, take in zip(jobs, alone, strict=True)]
     for run in going:
         run.go(None)
     together = True
@@ -135,7 +136,7 @@ def gradients(whole: Stack, jobs: Sequence[Job], turns: Sequence[Turn]) -> list[
         job.network.head.zero_grad(set_to_none=True)
     first, packed = jobs[0], jobs[0].network.packed
     seeds, steps = [job.seed for job in jobs], [turn.step for turn in turns]
-    most = min(job.micro_tokens for job in jobs) // len(jobs)
+    most = min(job.room.tokens for job in jobs) // len(jobs)
     parts = [micro_batches(job.train, turn.examples, most, packed, job.device)
              for job, turn in zip(jobs, turns, strict=True)]  # fmt: skip
     counts = [max(1, len(job.train.known(turn.examples))) for job, turn in zip(jobs, turns, strict=True)]

@@ -69,7 +69,7 @@ class Graphs:
     def gradients(self, turn: Turn) -> torch.Tensor:
         """The summed loss of a batch, with the gradient of its mean left in the network's parameters."""
         job, self.replayed = self.job, False
-        parts = micro_batches(job.train, turn.examples, job.micro_tokens, job.network.packed, job.device)
+        parts = micro_batches(job.train, turn.examples, job.room.tokens, job.network.packed, job.device)
         if not self.cannot and alike(job, parts):
             batch = collate(job.train, parts[0], job.padding, job.device, job.network.packed)
             try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +28,7 @@ from layover.train.decode import Raw
 from layover.train.determinism import derive
 from layover.train.encode import Encoded
 from layover.train.graphs import Graphs
+from layover.train.memory import Room, fits
 from layover.train.network import Network
 from layover.train.precision import computing
 from layover.train.remedies import Anchor, mixing
@@ -43,7 +44,8 @@ class Job:
     """What one run trains: its network, data, recipe and seed, and how its predictions are scored.
 
     `selection` is None where the recipe never looks at one. `score` maps predictions on the selection set to points.
-    `padding` is the token that pads inputs, and `micro_tokens` bounds the tokens per forward pass. `resume` is the
+    `padding` is the token that pads inputs, and `micro_tokens` bounds the tokens per forward pass; `room` is what has
+    become of that bound, where memory ran out. `resume` is the
     folder of its checkpoint, written every `checkpoint_seconds`. `report` is told where the run stands. `graphs`
     says whether steps that look alike are captured as CUDA graphs, of a compiled encoder or not; a CPU has none.
     `steps` are the optimizer steps in all, where the recipe's epochs do not say it.
@@ -67,6 +69,11 @@ class Job:
     steps: int | None = None
     anchor: Anchor | None = None
     together: Together | None = None
+    room: Room = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        room = Room(self.micro_tokens, lambda: int(self.data.tokens.max(initial=1)))
+        object.__setattr__(self, "room", room)
 
     @property
     def data(self) -> Encoded | Together:
@@ -113,7 +120,12 @@ def started(job: Job) -> tuple[Generator[Turn, torch.Tensor, State], Callable[[T
     elif job.graphs != "off":
         graphs = Graphs(job, take)
         take, apply = graphs.gradients, graphs.update
-    return course(job, apply), take
+    return course(job, apply), fitting(job, take)
+
+
+def fitting(job: Job, take: Callable[[Turn], torch.Tensor]) -> Callable[[Turn], torch.Tensor]:
+    """What gives a run its gradients, in smaller passes where memory runs out: the batch is the same."""
+    return lambda turn: fits(job.room, partial(take, turn))
 
 
 def course(job: Job, apply: Callable[[Update], None] = Update.apply) -> Generator[Turn, torch.Tensor, State]:
@@ -189,7 +201,7 @@ def passes(job: Job, part: Part, examples: NDArray[np.int64], step: int, weight:
         mixing(network, job.recipe, job.anchor, job.seed, step),
         computing(network, job.recipe.precision, job.device) as now,
     ):
-        for micro in micro_batches(train, examples, job.micro_tokens, network.packed, job.device):
+        for micro in micro_batches(train, examples, job.room.tokens, network.packed, job.device):
             batch = collate(train, micro, job.padding, job.device, network.packed, step)
             batch.layout.names[:, 0] += part.first  # no example shares a stream of dropout with another task's
             loss = network.head.loss(now.scores(batch, job.seed, step), batch)
@@ -204,10 +216,14 @@ def predict(job: Job, encoded: Encoded, network: Network | None = None) -> Raw:
     Without a `network`, those of the job's.
     """
     network = (network or job.network).prepare(job.device).eval()
+    return fits(job.room, partial(_predicted, job, encoded, network))
+
+
+def _predicted(job: Job, encoded: Encoded, network: Network) -> Raw:
     head = network.head
     found: list[tuple[NDArray[np.int64], torch.Tensor, torch.Tensor]] = []
     with torch.inference_mode(), computing(network, job.recipe.precision, job.device) as now:
-        most = EVALUATION_FACTOR * job.micro_tokens
+        most = EVALUATION_FACTOR * job.room.tokens
         for part in micro_batches(encoded, np.arange(len(encoded)), most, network.packed, job.device):
             pulse.beat()
             batch = collate(encoded, part, job.padding, job.device, network.packed)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
+from layover.errors import StepError
 from layover.train.batching import padded
 from layover.train.masking import RATE
 from layover.train.network import Network
 from layover.train.precision import Precision, cast
+
+Made = TypeVar("Made")
 
 # On a CPU. Packed, a batch costs the less per token the larger its parts are, until memory counts: a part of 4,096
 # tokens trains minilm (6 layers of width 384) 1.25 times as fast as one of 512 (docs/benchmarks.md). Of a larger
@@ -65,6 +69,44 @@ def micro_tokens(network: Network, precision: Precision, length: int, sharing: i
     config = network.encoder.config
     values = getattr(config, "hidden_size", 768) * getattr(config, "num_hidden_layers", 12)
     return max(PACKED[0], min(PACKED[1], PACKED_VALUES // values))
+
+
+@dataclass
+class Room:
+    """The tokens that a forward pass with gradients of a run may hold: halved whenever the device's memory runs out.
+
+    `longest()` is the run's longest example, which no pass can be smaller than.
+    """
+
+    tokens: int
+    longest: Callable[[], int]
+
+    def halve(self, told: str) -> None:
+        """Let passes hold half as much; raises StepError where they hold single examples already."""
+        least = self.longest()
+        if self.tokens <= least:
+            what = f"one example of {least} tokens does not fit into the memory of the device"
+            raise StepError(f"{what}: lower max_length, or turn gradient_checkpointing on ({told})")
+        self.tokens = max(least, self.tokens // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def fits(room: Room, work: Callable[[], Made]) -> Made:
+    """What `work` returns, done again in smaller parts as often as memory runs out; it must begin from nothing."""
+    while True:
+        try:
+            return work()
+        except RuntimeError as error:
+            if not ran_out(error):
+                raise
+            told = str(error).strip().splitlines()[0]
+        room.halve(told)  # here, where nothing holds on to what the pass had made
+
+
+def ran_out(error: RuntimeError) -> bool:
+    """Whether an error says that a device's memory, or this machine's, was too small."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def fitting(used: Callable[[int], int], length: int, free: int) -> int:

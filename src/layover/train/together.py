@@ -155,11 +155,12 @@ class Together:
             number = self.parts.index(part)
             losses[number] = take(part, examples, turn.step, weights[number])
             targets[number] = len(part.train.known(examples))
-            self.sums[number] += losses[number]
-            self.standing["targets"][number] += targets[number]
             if self.apart:
                 found[number] = {p: p.grad for p in self.whole.parameters() if p.grad is not None}
                 self.whole.zero_grad(set_to_none=True)
+        for number, loss in losses.items():  # only now: where memory ran out above, all of it is done again
+            self.sums[number] += loss
+            self.standing["targets"][number] += targets[number]
         if self.weighing.learns:
             means = {number: float(loss) / max(1, targets[number]) for number, loss in losses.items()}
             norms = {number: float(self._in_last_layer(gradients)) for number, gradients in found.items()}

@@ -167,7 +167,7 @@ def ended(
         collapsed=collapse(task, state.stopped, decoded.predictions, training, state.curve),
         device=_device_name(job.device),
         threads=torch.get_num_threads(),
-        micro_tokens=job.micro_tokens,
+        micro_tokens=job.room.tokens,
     )
 
 

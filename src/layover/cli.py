@@ -81,6 +81,9 @@ def _placed(executor: str, workers: str) -> dict[str, Any]:
 @about_a_study
 def plan(
     asked: Asked,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="How long with so many steps at once. Default: the study's.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """What would run, what is reused, why, and about how long."""
@@ -88,14 +91,16 @@ def plan(
 
     session = asked.session()
     decisions = decide(session.plan, session.store)
+    placed = session.plan.study.placement.workers
+    workers = workers or (placed if isinstance(placed, int) else 0) or 1
     if as_json:
         from layover.cost import estimate
 
         content = {"study": session.plan.study.name, "requested_trainings": session.plan.requested,
-                   "estimate": estimate(session.plan, session.store, to_do(decisions)).__dict__,
+                   "estimate": estimate(session.plan, session.store, to_do(decisions), workers).__dict__,
                    "steps": [decision.__dict__ for decision in decisions]}  # fmt: skip
         return console.print_json(content)
-    return console.show_plan(session, decisions)
+    return console.show_plan(session, decisions, workers)
 
 
 @app.command()

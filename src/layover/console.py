@@ -67,8 +67,8 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: 
     Console(highlight=False, width=OUT.width if OUT.is_terminal else 160).print(table)
 
 
-def show_plan(session: Session, decisions: Sequence[Decision]) -> None:
-    """Print what would run, what is reused, why, and about how long."""
+def show_plan(session: Session, decisions: Sequence[Decision], workers: int = 1) -> None:
+    """Print what would run, what is reused, why, and about how long, one step at a time and so many at once."""
     from layover.explain import to_do
 
     study, counts = session.plan.study, Counter(decision.action for decision in decisions)
@@ -77,7 +77,7 @@ def show_plan(session: Session, decisions: Sequence[Decision]) -> None:
     trainings = sum(decision.kind in ("train", "joint") for decision in decisions)
     say(f"{len(decisions)} steps, {trainings} of them trainings: sharing saves {session.plan.requested - trainings} of "
         f"{session.plan.requested}; {', '.join(f'{n} {word}' for word, n in counts.items())}")  # fmt: skip
-    say(estimate_line(session, to_do(decisions)))
+    say(estimate_line(session, to_do(decisions), workers))
     for decision in decisions[:SHOWN]:
         style = WORD[decision.action]
         OUT.print(
@@ -87,15 +87,16 @@ def show_plan(session: Session, decisions: Sequence[Decision]) -> None:
         say(f"  ... and {len(decisions) - SHOWN} more (layover plan --json lists all)")
 
 
-def estimate_line(session: Session, todo: Sequence[str]) -> str:
+def estimate_line(session: Session, todo: Sequence[str], workers: int) -> str:
     """About how long the steps in `todo` take, in words."""
     if not todo:
         return "nothing to run: every step is finished"
-    found = cost.estimate(session.plan, session.store, todo)
+    found = cost.estimate(session.plan, session.store, todo, workers)
     if not found.similar:
         return "no estimate of the time yet: nothing similar has finished in this store"
     more = f", without {found.unknown} steps of a kind not seen yet" if found.unknown else ""
-    return f"about {cost.words(found.seconds)} one after the other (from {found.similar} finished steps{more})"
+    at_once = f", {cost.words(found.makespan)} with {workers} workers" if workers > 1 else ""
+    return f"about {cost.words(found.seconds)} one after the other{at_once} (from {found.similar} finished steps{more})"
 
 
 def show_differences(differences: Sequence[Difference]) -> None:

@@ -1,57 +1,135 @@
-"""Cost: about how long a plan would take, learnt from finished steps of the same store."""
+"""Cost: about how long steps and a plan would take, learnt from finished steps of the same store."""
 
 from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from layover.plan import Plan
-from layover.step import Joint, Probe, Train
+from layover.recipe import Recipe
+from layover.schedule import makespan
+from layover.step import Choose, Joint, Measure, Member, Merge, Probe, Step, TaskRef, Train
 from layover.store import Store
 
-TIMED = (Train.kind, Probe.kind)  # the kinds of steps whose time is learnt and told
+TIMED = (Train.kind, Probe.kind, Joint.kind)  # kinds of steps that take a time for every example that they train on
+QUICK = (Choose.kind, Member.kind, Merge.kind)  # kinds that read or copy a few files
+
+Place = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds for the steps that must run, one after the other; `similar` finished steps stand behind it.
+    """Seconds for the steps that must run, one after the other, and with so many `workers` at once.
 
-    `unknown` counts the steps for which nothing similar has finished yet: they are not in `seconds`.
+    `similar` finished steps stand behind it. `unknown` counts the steps for which nothing similar has finished yet:
+    they are not in `seconds`, and in `makespan` each counts as the median of the others.
     """
 
     seconds: float
     similar: int
     unknown: int
+    workers: int = 1
+    makespan: float = 0.0
 
 
-def estimate(plan: Plan, store: Store, todo: Iterable[str]) -> Estimate:
-    """The median time of finished steps of a kind with the same encoder, task and rows, else with the same encoder."""
-    close: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    for key in store.finished_keys():
-        content = store.read(key, "step.json")
-        if "task" in content["step"] and content["kind"] in TIMED:
-            seconds = store.read(key, "provenance.json")["seconds"]
-            for place in _places(content["kind"], content["step"]["encoder"], content["step"]["task"]):
-                close[place].append(seconds)
-    total, unknown = 0.0, 0
-    for key in todo:
-        step = plan.steps[key]
-        unknown += isinstance(step, Joint)  # whose time depends on all its tasks
-        if not isinstance(step, Train | Probe):
-            continue
-        task = {"name": step.task.name, "limit_train": step.task.limit_train}
-        found = next((close[p] for p in _places(step.kind, step.encoder, task) if close[p]), None)
-        unknown += found is None
-        total += statistics.median(found) if found else 0.0
-    similar = sum(len(times) for place, times in close.items() if len(place) == 2)
-    return Estimate(total, similar, unknown)
+@dataclass
+class Costs:
+    """What finished steps took: in all, and for every example that they trained on, by how similar a step may be.
+
+    `sizes` are the training examples that tasks have, as runs have found them.
+    """
+
+    whole: dict[Place, list[float]] = field(default_factory=lambda: defaultdict(list))
+    each: dict[Place, list[float]] = field(default_factory=lambda: defaultdict(list))
+    sizes: dict[str, int] = field(default_factory=dict)
+    similar: int = 0
+
+    @classmethod
+    def learnt(cls, store: Store) -> Costs:
+        """From every finished step of a store."""
+        costs = cls()
+        for key in store.finished_keys():
+            content = store.read(key, "step.json")
+            costs.learn(content["kind"], content["step"], store.read(key, "provenance.json"))
+        return costs
+
+    def learn(self, kind: str, step: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        """Take in a finished step, as its file has it, and what is known about its run."""
+        seconds = facts.get("seconds")
+        if not isinstance(seconds, int | float):
+            return
+        if kind not in TIMED:
+            self.whole[kind,].append(seconds)
+            return
+        self.similar += 1
+        tasks = [step["task"]] if "task" in step else step["tasks"]
+        named = "+".join(task["name"] for task in tasks)
+        exact = _exact(kind, step["encoder"], named, tasks[0].get("limit_train"), step["recipe"].get("epochs"))
+        places = (exact, (kind, step["encoder"], named), (kind, step["encoder"]))
+        examples = (facts.get("examples") or {}).get("train")
+        if len(tasks) == 1 and (available := (facts.get("available") or {}).get("train")):
+            self.sizes[named] = available
+        for place in places:
+            self.whole[place].append(seconds)
+            if examples:
+                epochs = Recipe(epochs=step["recipe"].get("epochs")).n_epochs(examples)
+                self.each[place].append(seconds / (examples * epochs))
+
+    def seconds(self, step: Step) -> float | None:
+        """About how long a step takes; None where nothing similar has finished.
+
+        The median of what steps took that are alike; else of what one example took on the same task, or else with the
+        same encoder, times the examples that the step trains on; else of what any step took with the same encoder.
+        """
+        if isinstance(step, Choose | Member | Merge | Measure):
+            found = self.whole.get((step.kind,))
+            return statistics.median(found) if found else (0.0 if step.kind in QUICK else None)
+        tasks, recipe = step.tasks, step.recipe
+        named = "+".join(task.name for task in tasks)
+        exact = _exact(step.kind, step.encoder, named, tasks[0].limit_train, recipe.epochs)
+        places = ((step.kind, step.encoder, named), (step.kind, step.encoder))
+        if exact in self.whole:
+            return statistics.median(self.whole[exact])
+        examples = [self._examples(task, recipe) for task in tasks]
+        for place in places:
+            if place in self.each and all(examples):
+                total = sum(count or 0 for count in examples)
+                return statistics.median(self.each[place]) * total * recipe.n_epochs(total)
+        return next((statistics.median(self.whole[place]) for place in places if place in self.whole), None)
+
+    def _examples(self, task: TaskRef, recipe: Recipe) -> float | None:
+        """How many examples of a task a step trains on, as far as that is known before its data is read."""
+        counts = [count for count in (task.limit_train, self.sizes.get(task.name)) if count]
+        held = task.holdout if recipe.selects and task.selection == "holdout" else 0.0
+        return (1 - held) * min(counts) if counts else None
 
 
-def _places(kind: str, encoder: str, task: dict) -> list[tuple[str, ...]]:
-    name, limit = task["name"], str(task.get("limit_train"))
-    return [(kind, encoder, name, limit), (kind, encoder, name), (kind, encoder)]
+def _exact(kind: str, encoder: str, task: str, limit: int | None, epochs: int | None) -> Place:
+    return kind, encoder, task, str(limit), str(epochs)
+
+
+def expected(plan: Plan, store: Store, todo: Iterable[str]) -> tuple[dict[str, float], Costs, int]:
+    """About how long each step to do takes, the costs behind that, and how many steps nothing is known of.
+
+    Of those each counts as the median of the steps that train, or as one second where none is known.
+    """
+    costs = Costs.learnt(store)
+    known = {key: costs.seconds(plan.steps[key]) for key in todo}
+    trainings = [s for key, s in known.items() if s is not None and plan.steps[key].kind in TIMED]
+    usual = statistics.median(trainings) if trainings else 1.0
+    times = {key: usual if seconds is None else seconds for key, seconds in known.items()}
+    return times, costs, sum(seconds is None for seconds in known.values())
+
+
+def estimate(plan: Plan, store: Store, todo: Iterable[str], workers: int = 1) -> Estimate:
+    """About how long the steps in `todo` take, one after the other, and with so many workers at once."""
+    todo = list(todo)
+    times, costs, unknown = expected(plan, store, todo)
+    known = sum(s for key in todo if (s := costs.seconds(plan.steps[key])) is not None)
+    return Estimate(known, costs.similar, unknown, workers, makespan(plan, times, workers))
 
 
 def words(seconds: float) -> str:

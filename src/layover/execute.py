@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 
+from layover.cost import expected
 from layover.errors import StepError
 from layover.executors import Executor
 from layover.mending import put_aside_after, put_aside_before
 from layover.plan import Plan
 from layover.pulse import Stopped
 from layover.run import Outcome, cohort, lost, run_steps
+from layover.schedule import ranked
 from layover.step import Step
 from layover.stopping import stopping
 from layover.store import Store
@@ -92,12 +94,19 @@ def _tell(damaged: Mapping[str, str], on_event: Event) -> None:
         on_event("damaged", key, Outcome(key, "damaged", error=why))
 
 
+def _order(plan: Plan, store: Store, todo: list[str], slots: int) -> dict[str, int]:
+    """Which of the steps that are ready is begun first: one after the other as planned, else the critical path."""
+    if slots == 1:
+        return {key: index for index, key in enumerate(todo)}
+    return ranked(plan, expected(plan, store, todo)[0])
+
+
 class _Walk:
     """The state of one walk: what is ready, what runs, and what is done."""
 
     def __init__(self, plan: Plan, store: Store, executor: Executor, on_event: Event, todo: list[str]) -> None:
         self.plan, self.store, self.executor, self.on_event = plan, store, executor, on_event
-        self.order = {key: index for index, key in enumerate(todo)}
+        self.order = _order(plan, store, todo, executor.slots)
         self.children: dict[str, list[str]] = defaultdict(list)
         self.missing: dict[str, int] = {}
         for key in todo:

@@ -36,7 +36,7 @@ def test_a_study_from_plan_to_query(study: Path, command: Command, tmp_path: Pat
     planned = command("plan", study, "--json").json
     assert sorted(step["label"] for step in planned["steps"]) == LABELS
     assert {step["action"] for step in planned["steps"]} == {"run"}
-    assert planned["estimate"] == {"seconds": 0.0, "similar": 0, "unknown": 3}
+    assert planned["estimate"] == {"seconds": 0.0, "similar": 0, "unknown": 3, "workers": 1, "makespan": 0.0}
     spoken = command("plan", study)
     assert "3 steps, 3 of them trainings" in spoken.out
     assert "no estimate of the time yet" in spoken.out
@@ -57,6 +57,8 @@ def test_a_study_from_plan_to_query(study: Path, command: Command, tmp_path: Pat
     status = command("status", study, "--json").json
     assert {step["action"] for step in status} == {"reuse"}
     assert "nothing to run: every step is finished" in command("plan", study).out
+    more = command("plan", study, "--seeds", 3, "--workers", 2).out
+    assert re.search(r"about \S.* one after the other, \S.* with 2 workers \(from 3 finished steps\)", more), more
     explained = command("explain", study, "→").out
     assert "reuse: finished" in explained
     assert "since it ran, nothing has changed" in explained

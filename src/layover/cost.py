@@ -25,7 +25,7 @@ class Estimate:
     """Seconds for the steps that must run, one after the other, and with so many `workers` at once.
 
     `similar` finished steps stand behind it. `unknown` counts the steps for which nothing similar has finished yet:
-    they are not in `seconds`, and in `makespan` each counts as the median of the others.
+    they are not in `seconds`, and in `makespan` each counts as the median of the others, if there are any.
     """
 
     seconds: float
@@ -129,7 +129,8 @@ def estimate(plan: Plan, store: Store, todo: Iterable[str], workers: int = 1) ->
     todo = list(todo)
     times, costs, unknown = expected(plan, store, todo)
     known = sum(s for key in todo if (s := costs.seconds(plan.steps[key])) is not None)
-    return Estimate(known, costs.similar, unknown, workers, makespan(plan, times, workers))
+    end = makespan(plan, times, workers) if unknown < len(todo) else 0.0
+    return Estimate(known, costs.similar, unknown, workers, end)
 
 
 def words(seconds: float) -> str:

@@ -31,6 +31,7 @@ WORKER_PACKAGES = {
 NOT_ON_WORKERS = {
     "placement",
     "bundle",
+    "catalog",
     "checks",
     "schema",
     "study",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from layover.catalog import catalog
 from layover.plan import Plan
 from layover.recipe import Recipe
 from layover.schedule import makespan
@@ -16,6 +17,8 @@ from layover.store import Store
 
 TIMED = (Train.kind, Probe.kind, Joint.kind)  # kinds of steps that take a time for every example that they train on
 QUICK = (Choose.kind, Member.kind, Merge.kind)  # kinds that read or copy a few files
+
+LEARNT = ["kind", "task", "tasks", "encoder", "limit_train", "epochs", "examples", "available", "seconds"]
 
 Place = tuple[str, ...]
 
@@ -50,32 +53,28 @@ class Costs:
     @classmethod
     def learnt(cls, store: Store) -> Costs:
         """From every finished step of a store."""
-        costs = cls()
-        for key in store.finished_keys():
-            content = store.read(key, "step.json")
-            costs.learn(content["kind"], content["step"], store.read(key, "provenance.json"))
+        costs, columns = cls(), catalog(store, without_damaged=True).select(LEARNT).to_pydict()
+        for values in zip(*columns.values(), strict=True):
+            costs.learn(dict(zip(LEARNT, values, strict=True)))
         return costs
 
-    def learn(self, kind: str, step: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-        """Take in a finished step, as its file has it, and what is known about its run."""
-        seconds = facts.get("seconds")
-        if not isinstance(seconds, int | float):
+    def learn(self, step: Mapping[str, Any]) -> None:
+        """Take in a finished step, as the catalog has it."""
+        kind, seconds = step["kind"], step["seconds"]
+        if seconds is None:
             return
         if kind not in TIMED:
             self.whole[kind,].append(seconds)
             return
         self.similar += 1
-        tasks = [step["task"]] if "task" in step else step["tasks"]
-        named = "+".join(task["name"] for task in tasks)
-        exact = _exact(kind, step["encoder"], named, tasks[0].get("limit_train"), step["recipe"].get("epochs"))
-        places = (exact, (kind, step["encoder"], named), (kind, step["encoder"]))
-        examples = (facts.get("examples") or {}).get("train")
-        if len(tasks) == 1 and (available := (facts.get("available") or {}).get("train")):
-            self.sizes[named] = available
-        for place in places:
+        named = "+".join(step["tasks"])
+        exact = _exact(kind, step["encoder"], named, step["limit_train"], step["epochs"])
+        if step["task"] and step["available"]:
+            self.sizes[named] = step["available"]
+        for place in (exact, (kind, step["encoder"], named), (kind, step["encoder"])):
             self.whole[place].append(seconds)
-            if examples:
-                epochs = Recipe(epochs=step["recipe"].get("epochs")).n_epochs(examples)
+            if examples := step["examples"]:
+                epochs = Recipe(epochs=step["epochs"]).n_epochs(examples)
                 self.each[place].append(seconds / (examples * epochs))
 
     def seconds(self, step: Step) -> float | None:

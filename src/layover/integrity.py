@@ -32,15 +32,13 @@ def damage(part: Path) -> list[tuple[Path, str]]:
     Nothing where it has no manifest: an older layover wrote none.
     """
     wrong, listed = _listed(part)
-    for name, about in listed.items():
-        path = part / name
-        if not path.is_file():
-            wrong.append((path, "is missing"))
-        elif path.stat().st_size != about.get("bytes"):
-            wrong.append((path, f"has {path.stat().st_size} bytes, and had {about.get('bytes')}"))
-        elif digest(path) != about.get("sha256"):
-            wrong.append((path, "has changed since it was written"))
-    return wrong
+    return wrong + [(part / name, what) for name, about in listed.items() if (what := _wrong(part / name, about))]
+
+
+def changed(part: Path, name: str) -> str:
+    """What is wrong with one file of a part, "" where nothing is, or where no manifest lists it."""
+    _, listed = _listed(part)
+    return _wrong(part / name, listed[name]) if name in listed else ""
 
 
 def suspect(folder: Path) -> bool:
@@ -60,6 +58,14 @@ def suspect(folder: Path) -> bool:
         return manifest.exists()  # it lists a file that is missing; without one, an older layover wrote this
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return True
+
+
+def _wrong(path: Path, about: dict[str, Any]) -> str:
+    if not path.is_file():
+        return "is missing"
+    if path.stat().st_size != about.get("bytes"):
+        return f"has {path.stat().st_size} bytes, and had {about.get('bytes')}"
+    return "" if digest(path) == about.get("sha256") else "has changed since it was written"
 
 
 def _listed(part: Path) -> tuple[list[tuple[Path, str]], dict[str, Any]]:

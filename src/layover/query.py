@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from layover.catalog import catalog
 from layover.errors import Problem, UserError
 from layover.store import Store
 
-VIEWS = {
-    "steps": (
-        "key",
-        "kind",
-        "task",
-        "encoder",
-        "seed",
-        "start",
-        "learning_rate",
-        "batch_size",
-        "limit_train",
-        "seconds",
-    ),
-    "scores": ("key", "split", "metric", "value", "status"),
-    "cells": ("study", "encoder", "strategy", "source", "target", "condition", "rows", "role", "seed", "key"),
-}
+STEPS = (
+    "key", "kind", "task", "encoder", "seed", "start", "learning_rate", "batch_size", "limit_train", "seconds",
+)  # fmt: skip
+SCORES = ("key", "split", "metric", "value", "status")
+CELLS = {
+    "study": "string", "encoder": "string", "strategy": "string", "source": "string", "target": "string",
+    "condition": "string", "rows": "int64", "role": "string", "seed": "int64", "key": "string",
+}  # fmt: skip
+VIEWS = {"steps": STEPS, "scores": SCORES, "cells": tuple(CELLS)}
 
 
 def ask(store: Store, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -32,15 +26,20 @@ def ask(store: Store, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     the query can read no other file.
     """
     import duckdb
-    import pyarrow as pa
 
     connection = duckdb.connect(":memory:")
-    for name, rows in _rows(store).items():
-        columns = {c: [row[c] for row in rows] for c in VIEWS[name]}
-        connection.register(f"{name}_rows", pa.table(columns) if rows else _empty(pa, VIEWS[name]))
-        connection.execute(f"create table {name} as select * from {name}_rows")
+    connection.register("catalog", catalog(store))
+    connection.register("cell_rows", _cells(store))
+    score = ", ".join(f"score.{name}" for name in SCORES[1:])
+    connection.execute(f"create table steps as select {', '.join(STEPS)} from catalog")
+    connection.execute(
+        f"create table scores as select key, {score} from (select key, unnest(scores) score from catalog)"
+    )
+    connection.execute(f"create table cells as select {', '.join(CELLS)} from cell_rows")
     connection.execute("create view observations as select c.*, s.split, s.metric, s.value, s.status "
                        "from cells c join scores s using (key)")  # fmt: skip
+    connection.unregister("catalog")
+    connection.unregister("cell_rows")
     connection.execute("set enable_external_access = false")
     try:
         answer = connection.execute(sql)
@@ -54,24 +53,14 @@ def ask(store: Store, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         ) from None
 
 
-def _rows(store: Store) -> dict[str, list[dict[str, Any]]]:
-    steps, scores = [], []
-    for key in store.finished_keys():
-        content = store.read(key, "step.json")
-        step, task, recipe = content["step"], content["step"].get("task", {}), content["step"].get("recipe", {})
-        facts = {"task": task.get("name"), "limit_train": task.get("limit_train"), **recipe}
-        facts |= {"seconds": store.read(key, "provenance.json")["seconds"], "key": key, "kind": content["kind"]}
-        facts |= {name: step.get(name) for name in ("encoder", "seed", "start")}
-        steps.append({column: facts.get(column) for column in VIEWS["steps"]})
-        scores += [{"key": key, **row} for row in store.read(key, "observations.jsonl")]
-    cells = [
+def _cells(store: Store) -> Any:
+    """The cells of all studies, a row each."""
+    import pyarrow as pa
+
+    rows = [
         {"study": name, "condition": "", "rows": 0, **cell}
         for name, content in store.studies().items()
         for cell in content["cells"]
     ]
-    return {"steps": steps, "scores": scores, "cells": cells}
-
-
-def _empty(pa: Any, columns: tuple[str, ...]) -> Any:
-    numbers = {"value": pa.float64(), "seed": pa.int64(), "seconds": pa.float64(), "rows": pa.int64()}
-    return pa.table({name: pa.array([], numbers.get(name, pa.string())) for name in columns})
+    schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in CELLS.items()])
+    return pa.Table.from_pylist(rows, schema=schema)

@@ -10,6 +10,7 @@
     quarantine/<key>.<when>/          a step that was finished and is damaged (see `layover.mending`); it is done again
     claims/<key>.json                 who works on a step, with a lease; advisory, nothing to unlock
     studies/<name>.json               the cells of the studies run here: which step answers which question
+    catalog.parquet                   a copy of what is asked of finished steps (see `layover.catalog`)
     encoded/<key>/                    a data set as it was read, encoded for a tokenizer (see `layover.train.cache`), or
                                       as an encoder's features (see `layover.train.features`)
 
@@ -41,6 +42,7 @@ from layover.step import Step, from_json, key_of, to_json
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 PROBE_BYTES = 1 << 20
+CATALOG = "catalog.parquet"
 ENCODED = "encoded"  # the kind that keys of data sets are made with
 FOLDERS = ("steps", "work", "claims", "studies", "quarantine", ENCODED)
 
@@ -212,6 +214,7 @@ class Store:
         """Put a damaged step's folder aside, or a part of it such as its weights, and say why in it."""
         aside = self.root / "quarantine" / f"{key}.{uuid.uuid4().hex[:8]}"
         with self.writing():
+            (self.root / CATALOG).unlink(missing_ok=True)  # it may have what is damaged
             part.rename(aside)
             write_text(aside / "why.txt", f"{part.name}: {why}\n")
             (self.folder(key) / NOTE).unlink(missing_ok=True)

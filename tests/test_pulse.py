@@ -195,6 +195,23 @@ def test_a_command_that_is_asked_to_stop_loses_nothing(
     assert numbers(tmp_path / "store") == numbers(tmp_path / "calm")
 
 
+def test_a_second_ctrl_c_ends_a_command_at_once(
+    study: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a step never looks up from its work."""
+
+    def stuck(*_: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(600)
+
+    monkeypatch.setitem(WORK, Train, stuck)
+    began = time.monotonic()
+    assert command("run", study, "--store", tmp_path / "store").code == 130
+    assert time.monotonic() - began < 300
+    assert list((tmp_path / "store" / "claims").iterdir()) == []
+
+
 def settles(condition: Any, seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
@@ -239,7 +256,7 @@ def test_a_step_that_hangs_fails_alone_and_the_next_run_completes(
     study: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(WORK, Train, WORK[Train])  # to be put back
-    words = study.read_text().replace('"threads" = 1', '"threads" = 1, "timeout" = 4')
+    words = study.read_text().replace('"threads" = 1', '"threads" = 1, "timeout" = 10')
     study.write_text(words)
     session = Session.open(study, tmp_path / "store")
     stuck, child = session.plan.find("bert · stop · s1"), session.plan.find("→")

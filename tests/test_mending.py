@@ -159,6 +159,17 @@ def test_a_bit_that_flipped_unseen_is_found_by_verify_and_mended_by_the_next_run
     assert verify(store) == []
 
 
+def test_what_was_mended_by_hand_is_no_longer_noted(run: Run, plan: Plan, store: Store) -> None:
+    run()
+    path = store.folder(plan.find(TARGET)) / "log.txt"
+    flip(path)
+    assert len(verify(store)) == 1
+    flip(path)
+    assert run() == ([], {})
+    assert verify(store) == []
+    assert not (path.parent / integrity.NOTE).exists()
+
+
 def test_what_a_step_to_run_reads_is_read_before_it_runs(run: Run, plan: Plan, store: Store) -> None:
     """Of damaged weights the weights alone are made again; of a damaged choice the choice."""
     run()

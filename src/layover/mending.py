@@ -10,9 +10,10 @@ what was sound then, since every worker checks the weights that it starts from.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from layover.integrity import WEIGHTS, damage, suspect
+from layover.integrity import NOTE, WEIGHTS, damage, suspect
 from layover.plan import Plan
 from layover.store import Store
 
@@ -33,6 +34,9 @@ def put_aside_before(plan: Plan, store: Store, todo: Iterable[str]) -> dict[str,
 def put_aside_after(store: Store, keys: Iterable[str]) -> dict[str, str]:
     """Put aside those of these finished steps that something has happened to; what was wrong with each, by key."""
     found = {key: _wrong(store, key, with_weights=True) for key in keys if suspect(store.folder(key))}
+    for key in (key for key, wrong in found.items() if not wrong):
+        with suppress(OSError):  # what was noted has been mended by hand
+            (store.folder(key) / NOTE).unlink(missing_ok=True)
     return {key: _put_aside(store, key, wrong) for key, wrong in found.items() if wrong}
 
 

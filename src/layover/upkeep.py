@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,8 @@ def _verify_step(store: Store, key: str) -> list[Problem]:
     changed = [*damage_of(store.folder(key)), *damage_of(store.folder(key) / WEIGHTS)]
     if changed:
         note = {str(path.relative_to(store.folder(key))): what for path, what in changed}
-        write_json(store.folder(key) / NOTE, note, durable=False)
+        with suppress(OSError):  # a store that cannot be written is told of all the same
+            write_json(store.folder(key) / NOTE, note, durable=False)
     problems = [Problem(str(path), what, "the next run of its study does the step again") for path, what in changed]
     told = {path for path, _ in changed}
     problems += [

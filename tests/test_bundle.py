@@ -102,7 +102,7 @@ def test_a_record_that_is_here_stays(store: Store, other: Store, tmp_path: Path)
 # what was changed on the way
 
 
-Change = Callable[[dict[str, bytes], dict[str, Any]], None]
+Change = Callable[[dict[str, bytes], dict[str, Any]], Any]
 
 
 def changed(bundle: Path, change: Change, mode: int = 0) -> Path:

@@ -96,7 +96,7 @@ class Costs:
         for place in places:
             if place in self.each and all(examples):
                 total = sum(count or 0 for count in examples)
-                return statistics.median(self.each[place]) * total * recipe.n_epochs(total)
+                return statistics.median(self.each[place]) * total * recipe.n_epochs(round(total))
         return next((statistics.median(self.whole[place]) for place in places if place in self.whole), None)
 
     def _examples(self, task: TaskRef, recipe: Recipe) -> float | None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from layover.errors import StudyError, raise_all
+from layover.errors import StudyError
 from layover.executors import EXECUTORS, Kind
 from layover.schema import Table, made_of
 
@@ -38,5 +38,6 @@ class Placement(Table):
         """The kind of executor that is named, with its options; raises StudyError where it cannot be made of them."""
         place = "placement.options"
         found, problems = made_of(EXECUTORS.get(self.executor, "placement.executor", StudyError), self.options, place)
-        raise_all(StudyError, problems)
+        if found is None:
+            raise StudyError(*problems)
         return found

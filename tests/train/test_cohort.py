@@ -281,7 +281,7 @@ def test_a_cohort_is_of_ready_trainings_of_one_task_and_no_larger_than_asked(
     submitted: list[list[Any]] = []
 
     class Watched:
-        slots = 2
+        slots, sharing = 2, 1
 
         def submit(self, fn: Any, steps: Any, *rest: Any) -> Future[Any]:
             submitted.append([step for step, _ in steps])
@@ -289,6 +289,8 @@ def test_a_cohort_is_of_ready_trainings_of_one_task_and_no_larger_than_asked(
             future: Future[Any] = Future()
             future.set_result(fn(steps, *rest))
             return future
+
+        def stop(self) -> None: ...
 
         def close(self) -> None: ...
 

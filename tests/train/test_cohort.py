@@ -15,7 +15,7 @@ from tests.kit import FAST, HERE, Command, a_train, study_words, task_of_kind, w
 from layover.execute import execute
 from layover.plan import compile_plan
 from layover.run import run_steps
-from layover.step import Recipe, TaskRef, Train, key_of
+from layover.step import Choose, Recipe, TaskRef, Train, key_of
 from layover.store import Store
 from layover.study import Study
 from layover.train import loop, model
@@ -298,14 +298,12 @@ def test_a_cohort_is_of_ready_trainings_of_one_task_and_no_larger_than_asked(
     assert execute(plan, store, Watched(), lambda *_: None).complete
     keys = [key_of(step) for steps in submitted for step in steps]
     assert sorted(keys) == sorted(plan.steps)
-    assert sorted(len(steps) for steps in submitted) == [
-        1,
-        1,
-        *[1] * 3,
-        *[2] * 5,
-    ]  # choices, odd ones, two cells or seeds
+    sizes = [len(steps) for steps in submitted]
+    assert set(sizes) == {1, 2}
+    assert sizes.count(2) >= 5  # two cells or seeds; which meet depends on what is ready at a time
     for steps in submitted:
         assert len(steps) == 1 or steps[0].task == steps[1].task
+        assert len(steps) == 1 or not any(isinstance(step, Choose) for step in steps)
 
 
 def test_trainings_on_plain_text_are_no_cohort(tmp_path: Path) -> None:

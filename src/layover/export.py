@@ -18,11 +18,12 @@ from typing import Any
 from layover.errors import Problem, UserError
 from layover.files import write_json, write_text
 from layover.kinds.common import task_of
-from layover.step import Joint, Member, Merge, Train
+from layover.step import Choose, Joint, Measure, Member, Merge, Probe, Train
 from layover.store import Store
 from layover.tasks import Task
 from layover.upkeep import find_step, labels_of
 
+WITHOUT_WEIGHTS = {Choose.kind: "the choice of a sweep", Probe.kind: "a probe", Measure.kind: "a measure"}
 PIPELINES = {
     "SequenceClassification": "text-classification",
     "MultipleChoice": "multiple-choice",
@@ -110,7 +111,7 @@ def _weights(store: Store, key: str, label: str) -> Path:
         raise UserError(Problem(label, "is an encoder merged of several, which has no head", hint))
     if not isinstance(step, Train | Member):
         hint = "name one of the trainings: `layover store ls` lists them"
-        what = "is the choice of a sweep, which has no weights"
+        what = f"is {WITHOUT_WEIGHTS.get(step.kind)}, which has no weights"
         if isinstance(step, Joint):
             what, hint = "is a joint training, which has a model for each of its tasks", "name one of its members"
         raise UserError(Problem(label, what, hint))

@@ -13,11 +13,12 @@ from layover import observations
 from layover.errors import Problem, StudyError, UserError, raise_all
 from layover.execute import Event, Summary, execute, needed
 from layover.executors import Executor, Site
+from layover.export import WITHOUT_WEIGHTS
 from layover.kinds.common import data_of
 from layover.plan import Plan, compile_plan
 from layover.run import prepare
 from layover.secrets import redacted_words
-from layover.step import Choose, Joint, Measure, Probe, Step, to_json
+from layover.step import Joint, Step, to_json
 from layover.store import Store
 from layover.study import Study, load_study
 from layover.suits import check_extras
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from layover.export import Exported
     from layover.stats.transfer import Transfer
 
-WITHOUT_WEIGHTS = {Choose.kind: "the choice of a sweep", Probe.kind: "a probe", Measure.kind: "a measure"}
 SPARE_BYTES = 64 << 20  # predictions, curves and the like, beside weights and the checkpoint
 
 

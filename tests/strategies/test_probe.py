@@ -126,6 +126,9 @@ def test_a_study_of_probes_runs_by_the_command(command: Command, tmp_path: Path)
     kept = command("run", study, "--store", store, "--keep-weights", "probe mix")
     assert kept.code == 2
     assert "is a probe, which has no weights" in kept.err
+    exported = command("store", "export", "probe mix", tmp_path / "model", "--store", store)
+    assert exported.code == 2
+    assert "is a probe, which has no weights" in exported.err
     assert "0 steps run" in command("run", study, "--store", store).out
 
 

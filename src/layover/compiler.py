@@ -54,6 +54,8 @@ class Compiler:
     taken: dict[str, str] = field(default_factory=dict)
     requested: int = 0
     swept: dict[tuple[str, str, str], tuple[Recipe, str]] = field(default_factory=dict)
+    refs: dict[tuple[Any, ...], TaskRef] = field(default_factory=dict)
+    recipes: dict[tuple[str, ...], tuple[Recipe, str | None]] = field(default_factory=dict)
     reached: list[Reached] = field(default_factory=list)
 
     def scores(self, found: Mapping[str, Encoder]) -> Iterator[Score]:
@@ -93,7 +95,16 @@ class Compiler:
         raise_all(StudyError, [Problem(place, f"{name!r} goes with no target of this study", hint) for name in empty])
 
     def ref(self, name: str, role: str, seed: int, asked: int | None = None) -> TaskRef:
-        """What a step takes from a task in its role; `asked` training questions are drawn by the seed."""
+        """What a step takes from a task in its role; `asked` training questions are drawn by the seed.
+
+        The same object for all steps that take the same.
+        """
+        place = name, role, asked, seed if asked else None
+        if place not in self.refs:
+            self.refs[place] = self._ref(*place)
+        return self.refs[place]
+
+    def _ref(self, name: str, role: str, asked: int | None, drawn: int | None) -> TaskRef:
         study, task = self.study, self.tasks[name]
         limit = study.limit_for(name, role)
         return TaskRef(
@@ -106,11 +117,20 @@ class Compiler:
             selection=study.selection,
             holdout=study.holdout,
             declaration=self.declared.get(name),
-            drawn=seed if asked else None,
+            drawn=drawn,
         )
 
     def recipe(self, encoder: Encoder, task: str, role: str, strategy: str) -> tuple[Recipe, str | None]:
-        """A recipe, and the key of the step that chooses its swept fields where there is a sweep."""
+        """A recipe, and the key of the step that chooses its swept fields where there is a sweep.
+
+        The same object for all steps that train with the same.
+        """
+        place = encoder.name, task, role, strategy
+        if place not in self.recipes:
+            self.recipes[place] = self._recipe(encoder, task, role, strategy)
+        return self.recipes[place]
+
+    def _recipe(self, encoder: Encoder, task: str, role: str, strategy: str) -> tuple[Recipe, str | None]:
         if not (self.study.sweep and self.study.sweep.grid()):
             return self.study.recipe_for(task, role, strategy), None
         if role == "joint":

@@ -89,7 +89,7 @@ class Cell:
         step = Train(
             self.encoder,
             self.ref(task, role, limit),
-            dataclasses.replace(own, **(recipe or {})),
+            dataclasses.replace(own, **recipe) if recipe else own,
             self.seed,
             key_of(start) if start else None,
             chosen,

@@ -215,8 +215,8 @@ class Faking:
         self.sharing: int = self.inner.sharing
         self.folder.mkdir()
 
-    def submit(self, fn: Any, /, *args: Any) -> Any:
-        return self.inner.submit(with_fakes, self.folder, self.bad, fn, *args)
+    def submit(self, fn: Any, /, *args: Any, needs: Any = None) -> Any:
+        return self.inner.submit(with_fakes, self.folder, self.bad, fn, *args, needs=needs)
 
     def stop(self) -> None:
         self.inner.stop()

@@ -292,7 +292,7 @@ class Sticking:
     def __init__(self, inner: Any, key: str) -> None:
         self.inner, self.key, self.slots, self.sharing = inner, key, inner.slots, inner.sharing
 
-    def submit(self, fn: Any, /, *args: Any) -> Any:
+    def submit(self, fn: Any, /, *args: Any, needs: Any = None) -> Any:
         return self.inner.submit(hangs, self.key, fn, *args)
 
     def stop(self) -> None:

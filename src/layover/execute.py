@@ -166,7 +166,8 @@ class _Walk:
         for key in keys:
             self.on_event("start", key, None)
         steps = [(self.plan.steps[key], key in self.kept) for key in keys]
-        self.running[self.executor.submit(run_steps, steps, self.store, self.plan.places)] = keys
+        needs = self.plan.study.placement.needs_of(*steps[0], self.plan.labels[keys[0]])
+        self.running[self.executor.submit(run_steps, steps, self.store, self.plan.places, needs=needs)] = keys
 
     def _ended(self, future: Future[list[Outcome]]) -> list[Outcome]:
         """The outcomes of steps that ran. Whatever is no matter of these steps alone is raised."""

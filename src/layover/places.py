@@ -19,6 +19,7 @@ class Places:
     what lies inside the encoder's layers twice instead of keeping it. On a GPU, `graphs` are "on" where steps that look
     alike are captured as CUDA graphs, "compiled" where the encoder is compiled for them, and `sharing` processes share
     its memory. A process whose step gives no sign of life for `timeout` seconds is ended, 0 = never.
+    A training is spread over `devices_per_step` processes, each with a device of its own.
     Code that comes with an encoder is run only where a person said so: `trust_remote_code` is no word of a study.
     """
 
@@ -33,4 +34,5 @@ class Places:
     graphs: Literal["off", "on", "compiled"] = "off"
     sharing: int = 1
     timeout: float = 0.0
+    devices_per_step: int = 1
     trust_remote_code: bool = False

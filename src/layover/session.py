@@ -126,6 +126,8 @@ class Session:
             device=placement.device,
             threads=placement.threads,
             timeout=placement.timeout,
+            devices_per_step=placement.devices_per_step,
+            folder=self.store.root / "jobs",
             prepare=partial(prepare, self.plan.places),
         )
         return placement.kind().make(site)

@@ -16,7 +16,7 @@ from layover import pulse
 from layover.claims import Claim
 from layover.encoders import Encoder
 from layover.execute import execute
-from layover.executors import Executor
+from layover.executors import Executor, Needs
 from layover.executors.local import InProcess
 from layover.executors.workers import Workers
 from layover.plan import Plan, compile_plan
@@ -34,7 +34,7 @@ class Threads:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(self.slots)
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, needs: Needs | None = None) -> Future[Any]:
         return self._pool.submit(fn, *args)
 
     def stop(self) -> None:

@@ -188,7 +188,7 @@ class Deadly:
     slots: int = 2
     sharing: int = 1
 
-    def submit(self, fn: Any, /, *args: Any) -> Any:
+    def submit(self, fn: Any, /, *args: Any, needs: Any = None) -> Any:
         return self.inner.submit(_deadly, self.key, self.times, self.folder, fn, *args)
 
     def stop(self) -> None:
@@ -325,9 +325,8 @@ class TestGpus:
 
 
 def site(**words: Any) -> Site:
-    return Site(
-        **{"workers": 0, "trainings": 1, "device": "auto", "threads": 1, "timeout": 0.0, "prepare": int, **words}
-    )
+    usual = {"workers": 0, "trainings": 1, "device": "auto", "threads": 1, "timeout": 0.0, "prepare": int}
+    return Site(**{**usual, "devices_per_step": 1, "folder": Path("jobs"), **words})
 
 
 def visible(seconds: float = 0.0) -> str:

@@ -27,10 +27,13 @@ def visible() -> list[str]:
     return [line.strip() for line in told.stdout.splitlines() if line.strip().isdigit()]
 
 
-def shares(slots: int, gpus: list[str]) -> list[str]:
-    """What CUDA_VISIBLE_DEVICES is in each of so many processes: one GPU, dealt out in turn; "" where there is none.
+def shares(slots: int, gpus: list[str], each: int = 1) -> list[str]:
+    """What CUDA_VISIBLE_DEVICES is in each of so many processes, of `each` GPUs, dealt out in turn.
 
     >>> shares(3, ["0", "1"])
     ['0', '1', '0']
+    >>> shares(2, ["0", "1", "2", "3"], 2)
+    ['0,1', '2,3']
     """
-    return [gpus[i % len(gpus)] if gpus else "" for i in range(slots)]
+    groups = [",".join(gpus[i : i + each]) for i in range(0, len(gpus) - each + 1, each)]
+    return [groups[i % len(groups)] for i in range(slots)] if groups else [""] * slots

@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a piece of work needs of a machine: GPUs, which may be a part of one, cores, memory, and time at most.
+
+    None and 0 stand for whatever the executor gives work of which nothing is said. `name` is for people.
+    """
+
+    gpus: float | None = None
+    cpus: float | None = None
+    memory_gb: float = 0.0
+    minutes: int = 0
+    name: str = ""
 
 
 class Executor(Protocol):
@@ -14,7 +29,7 @@ class Executor(Protocol):
     slots: int
     sharing: int
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, needs: Needs | None = None) -> Future[Any]:
         """Run `fn(*args)` some time; the future holds its result or what it raised.
 
         What it raises is a `StepError` where the machine or the process was lost.
@@ -35,8 +50,9 @@ class Site:
     """What an executor is made for: a run of a plan.
 
     `workers` are the steps that run at once as asked for, "gpus" for one on each GPU, and 0 for one in this process or,
-    on a cluster, as many as there is room for. `trainings` are the steps to run that read data. `prepare` makes a
-    process a warm one.
+    on a cluster, as many as there is room for. `trainings` are the steps to run that have any work to do, of which each
+    uses `devices_per_step` devices. `folder` is where an executor may keep files of its own. `prepare` makes a process
+    a warm one.
     """
 
     workers: int | Literal["gpus"]
@@ -44,6 +60,8 @@ class Site:
     device: str
     threads: int
     timeout: float
+    devices_per_step: int
+    folder: Path
     prepare: Callable[[], Any]
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from layover import pulse
 from layover.errors import Problem, UserError
 from layover.executors import devices
-from layover.executors.executor import Executor, Site
+from layover.executors.executor import Executor, Needs, Site
 from layover.executors.workers import Workers
 
 
@@ -24,18 +24,20 @@ class Local:
         """As many processes as are asked for and have something to do; this one where that is one.
 
         Where steps are watched for a sign of life they run in a process that can be ended. Raises UserError where GPUs
-        are asked for and there are none.
+        are asked for and there are too few.
         """
-        gpus = devices.visible() if site.device != "cpu" else []
-        if site.workers == "gpus" and not gpus:
-            message = "is 'gpus', and no GPU is visible here"
-            raise UserError(Problem("placement.workers", message, "name a number, such as workers = 2"))
-        asked = len(gpus) if site.workers == "gpus" else site.workers
+        gpus, each = devices.visible() if site.device != "cpu" else [], site.devices_per_step
+        if site.workers == "gpus" and len(gpus) < each:
+            found = f"{len(gpus)} of {each} GPUs are visible here" if gpus else "no GPU is visible here"
+            raise UserError(
+                Problem("placement.workers", f"is 'gpus', and {found}", "name a number, such as workers = 2")
+            )
+        asked = len(gpus) // each if site.workers == "gpus" else site.workers
         slots = min(asked, site.trainings)
         if slots <= 1 and not site.timeout:
             return InProcess()
         slots = max(1, slots)
-        return Workers(slots, site.threads, site.prepare, devices.shares(slots, gpus))
+        return Workers(slots, site.threads, site.prepare, devices.shares(slots, gpus, each))
 
 
 class InProcess:
@@ -43,7 +45,7 @@ class InProcess:
 
     slots = sharing = 1
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, needs: Needs | None = None) -> Future[Any]:
         """Run `fn(*args)` before returning."""
         future: Future[Any] = Future()
         try:

@@ -23,6 +23,7 @@ from typing import Any
 
 from layover import pulse
 from layover.errors import StepError
+from layover.executors.executor import Needs
 
 TRIES = 2  # a second death says more about the step than about the moment
 START = "import sys; sys.path[:] = sys.argv[2:]; from layover.executors.workers import serve; serve(int(sys.argv[1]))"
@@ -50,7 +51,7 @@ class Workers:
             self._idle.put(self._started(visible))
         self._callers = ThreadPoolExecutor(slots, thread_name_prefix="worker")
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, needs: Needs | None = None) -> Future[Any]:
         """Run `fn(*args)` in the next process that is free."""
         return self._callers.submit(self._run, fn, args)
 

@@ -56,6 +56,7 @@ class Compiler:
     swept: dict[tuple[str, str, str], tuple[Recipe, str]] = field(default_factory=dict)
     refs: dict[tuple[Any, ...], TaskRef] = field(default_factory=dict)
     recipes: dict[tuple[str, ...], tuple[Recipe, str | None]] = field(default_factory=dict)
+    trained: dict[tuple[Any, ...], Train] = field(default_factory=dict)  # each holds on to what its ids are of
     reached: list[Reached] = field(default_factory=list)
 
     def scores(self, found: Mapping[str, Encoder]) -> Iterator[Score]:
@@ -142,6 +143,11 @@ class Compiler:
         fields = {name: getattr(first, name) for name in self.study.sweep.grid()}
         return dataclasses.replace(self.study.recipe_for(task, role, strategy), **fields), choice
 
+    def same(self, step: Train) -> Train:
+        """The step as it was made before, if it was: its key is known by the object."""
+        rest = step.seed, step.start, step.recipe_from, step.surgery, step.head
+        return self.trained.setdefault((step.encoder, id(step.task), id(step.recipe), *rest), step)
+
     def _unswept(self, strategy: str) -> Recipe:
         """The recipe of a joint training in a study with a sweep, which is of single tasks and says nothing for it."""
         assert self.study.sweep is not None
@@ -204,6 +210,9 @@ class _Maker:
 
     def ref(self, task: str, role: str, seed: int, limit: int | None = None) -> TaskRef:
         return self.compiler.ref(task, role, seed, limit)
+
+    def same(self, step: Train) -> Train:
+        return self.compiler.same(step)
 
     def recipe(self, task: str, role: str) -> tuple[Recipe, str | None]:
         return self.compiler.recipe(self.encoder, task, role, self.strategy)

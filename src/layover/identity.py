@@ -15,11 +15,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 SCHEME = 1
+KEY_LENGTH = 16  # 64 bits: a collision among 100,000 steps has probability 3e-10
+REMEMBERED = 4096  # frozen dataclasses whose form is kept, with the object itself, so that no other has its id
+
 _json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
-REMEMBERED = 4096  # dataclasses whose form is kept, with the object itself, so that no other has its id
+_plain: dict[type, Callable[[Any], str]] = {
+    str: json.encoder.encode_basestring_ascii,
+    int: int.__repr__,
+    bool: {False: "false", True: "true"}.__getitem__,
+    type(None): lambda _: "null",
+}
 _written: dict[int, tuple[Any, str]] = {}
 _keys: dict[int, tuple[Any, str, str]] = {}
-KEY_LENGTH = 16  # 64 bits: a collision among 100,000 steps has probability 3e-10
 
 
 def key(kind: str, value: object) -> str:
@@ -30,34 +37,35 @@ def key(kind: str, value: object) -> str:
     known = _keys.get(id(value))
     if known is not None and known[0] is value and known[1] == kind:
         return known[2]
-    written = f"[{SCHEME},{_json(kind)},{_text(value)}]"
+    try:
+        written = f"[{SCHEME},{_json(kind)},{_text(value)}]"
+    except TypeError:
+        canonical(value)  # says where
+        raise
     found = hashlib.sha256(written.encode("ascii")).hexdigest()[:KEY_LENGTH]
-    if dataclasses.is_dataclass(value):  # which does not change
-        _remember(_keys, value, (value, kind, found))
+    _remember(_keys, value, (value, kind, found))
     return found
 
 
 def _remember(kept: dict[int, Any], value: Any, what: Any) -> None:
+    if not getattr(getattr(value, "__dataclass_params__", None), "frozen", False):
+        return  # it may change
     if len(kept) >= REMEMBERED:
         kept.clear()
     kept[id(value)] = what
 
 
-def _text(value: Any, path: str = "") -> str:
+def _text(value: Any) -> str:
     """The canonical form of a value as JSON, with sorted keys. Parts that steps share are written once."""
-    if value is None or type(value) in (str, int, bool):
-        return _json(value)
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        return _json(canonical(value, path))
+    if (plain := _plain.get(type(value))) is not None:
+        return plain(value)
     known = _written.get(id(value))
     if known is not None and known[0] is value:
         return known[1]
-    found = [
-        f"{spelt}:{_text(getattr(value, name), _below(path, name))}"
-        for name, spelt, is_written in _in_order(type(value))
-        if is_written(getattr(value, name))
-    ]
-    text = f"{{{','.join(found)}}}"
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return _json(canonical(value))
+    items = ((spelt, getattr(value, name), default) for name, spelt, default in _in_order(type(value)))
+    text = f"{{{','.join([spelt + _text(item) for spelt, item, default in items if not _left_out(item, default)])}}}"
     _remember(_written, value, (value, text))
     return text
 
@@ -93,30 +101,27 @@ def neutral(value: Any) -> Any:
     return dataclasses.field(default=value, metadata={"neutral": value})
 
 
+_NOTHING = object()  # that no field holds
+
+
 def _canonical_fields(value: Any, path: str) -> dict[str, Any]:
-    declared = ((name, getattr(value, name), is_written) for name, is_written in _declared(type(value)))
-    return {name: canonical(item, _below(path, name)) for name, item, is_written in declared if is_written(item)}
+    items = ((name, getattr(value, name), default) for name, default in _declared(type(value)))
+    written = [(name, item) for name, item, default in items if not _left_out(item, default)]
+    return {name: canonical(item, f"{path}.{name}".lstrip(".")) for name, item in written}
+
+
+def _left_out(item: Any, neutral_value: Any) -> bool:
+    """Whether a field is not written: it holds its neutral value. False == 0, but is written otherwise."""
+    return neutral_value is not _NOTHING and type(item) is type(neutral_value) and item == neutral_value
 
 
 @functools.cache
-def _declared(cls: type) -> list[tuple[str, Callable[[Any], bool]]]:
-    """The fields of a dataclass as declared, and what says whether a value is written; classes take their time."""
-    return [(field.name, _written_if(field.metadata)) for field in dataclasses.fields(cls)]
+def _declared(cls: type) -> list[tuple[str, Any]]:
+    """The fields of a dataclass as declared, each with its neutral value if it has one; classes take their time."""
+    return [(field.name, field.metadata.get("neutral", _NOTHING)) for field in dataclasses.fields(cls)]
 
 
 @functools.cache
-def _in_order(cls: type) -> list[tuple[str, str, Callable[[Any], bool]]]:
-    """The fields of a dataclass by name, the name as JSON, and whether a value is written."""
-    return sorted((name, _json(name), is_written) for name, is_written in _declared(cls))
-
-
-def _written_if(metadata: Mapping[Any, Any]) -> Callable[[Any], bool]:
-    if "neutral" not in metadata:
-        return lambda item: True
-    neutral_value = metadata["neutral"]
-    # False == 0, but is written otherwise
-    return lambda item: not (type(item) is type(neutral_value) and item == neutral_value)
-
-
-def _below(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+def _in_order(cls: type) -> list[tuple[str, str, Any]]:
+    """The fields of a dataclass by name, with the beginning of its JSON and its neutral value."""
+    return sorted((name, f"{_json(name)}:", default) for name, default in _declared(cls))

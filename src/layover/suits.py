@@ -19,9 +19,13 @@ def unsuited(steps: Mapping[str, Step], labels: Mapping[str, str], depths: Mappi
     `depths` are the numbers of layers of encoders by identity, None where that is not known before they are loaded.
     """
     found: dict[tuple[str, str], Problem] = {}
-    for key, step in steps.items():
-        recipe = getattr(step, "recipe", None)
-        if isinstance(recipe, Recipe) and not recipe.plain:
+    recipes = {
+        key: recipe for key, step in steps.items() if isinstance(recipe := getattr(step, "recipe", None), Recipe)
+    }
+    plain = {id(recipe) for recipe in {id(recipe): recipe for recipe in recipes.values()}.values() if recipe.plain}
+    for key, recipe in recipes.items():
+        if id(recipe) not in plain:
+            step = steps[key]
             surgery = getattr(step, "surgery", None)
             depth = (surgery and surgery.depth) or depths.get(step.encoder)  # type: ignore[union-attr]
             faults = (*_faults(recipe, depth), *_of_kind(recipe, step), *_of_ewc(recipe, step, steps))

@@ -31,6 +31,10 @@ class Maker(Protocol):
         """What a step takes from a task in its role; `limit` is a number of training questions, drawn by `seed`."""
         ...
 
+    def same(self, step: Train) -> Train:
+        """The very object of this step that was made before, if it was: steps of many cells are compared by it."""
+        ...
+
     def recipe(self, task: str, role: str) -> tuple[Recipe, str | None]:
         """The recipe of a task in its role, and the key of the `Choose` step that completes it, if it is swept."""
         ...
@@ -96,7 +100,7 @@ class Cell:
             surgery,
             "carried" if carried else "new",
         )
-        return self.add(step, task, role, what, start)  # type: ignore[return-value]
+        return self.add(self.make.same(step), task, role, what, start)  # type: ignore[return-value]
 
     def add(self, step: Step, task: str, role: str, what: str = "", start: Step | None = None) -> Step:
         """Take a step into the plan, labelled by the way to it, its task, and `what` is special about it."""

@@ -92,11 +92,11 @@ def test_a_study_goes_from_machine_to_machine(bert: Path, tmp_path: Path, comman
 
 def test_a_record_that_is_here_stays(store: Store, other: Store, tmp_path: Path) -> None:
     record = {"study": {}, "data": [], "labels": {}, "steps": {}, "cells": []}
-    store.record_study("one", {**record, "data": ["theirs"]})
-    other.record_study("one", {**record, "data": ["ours"]})
+    store.record_study("one", **{**record, "data": ["theirs"]})
+    other.record_study("one", **{**record, "data": ["ours"]})
     pack(store, tmp_path / "s.layover")
     unpack(other, tmp_path / "s.layover")
-    assert other.studies()["one"]["data"] == ["ours"]
+    assert other.studies()["one"].data == ["ours"]
 
 
 # what was changed on the way

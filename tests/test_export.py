@@ -434,7 +434,7 @@ def test_steps_without_a_model_to_write(tmp_path: Path, finished: Any, bert: Pat
     with pytest.raises(UserError, match="its weights are not in the store"):
         export(store, key, tmp_path / "model")
     session = Session.open(study, store=store.root)
-    store.record_study("small", session._record())
+    store.record_study("small", **session.record())
     with pytest.raises(UserError, match="is not finished"):
         export(store, "→ mine", tmp_path / "model")
     stop = session.plan.steps[session.plan.find("stop · s1")]

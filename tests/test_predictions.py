@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_every_kind_is_written_and_read_back(kind, data, folder: Path) -> None:
     run = data.draw(predictions(kind))
@@ -37,7 +37,7 @@ def test_every_kind_is_written_and_read_back(kind, data, folder: Path) -> None:
     assert (found.rows.dtype, found.gold.dtype) == (np.int64, run.gold.dtype)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.lists(st.text(), min_size=1).map(tuple), st.text()), min_size=1, max_size=5))
 def test_any_text_comes_back(folder: Path, pairs) -> None:
     gold, predicted = zip(*pairs, strict=True)

@@ -263,7 +263,7 @@ def test_a_read_only_disk_is_said_at_once_and_can_be_read(small_disk: Path) -> N
         with pytest.raises(StoreError, match="cannot be written"):
             action()
     with pytest.raises(StoreError, match="cannot be written"):
-        store.record_study("x", {})
+        store.record_study("x", study={}, data=[], labels={}, steps={}, cells=[])
 
 
 @pytest.mark.parametrize("leave", [0, 300_000], ids=["no room at all", "room for the error but not for the weights"])
@@ -364,7 +364,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     for step in session.plan.steps.values():
         if isinstance(step, Train) and step.start is None:
             publish_fake(store, step, keep=True)
-    store.record_study("small", session._record())
+    store.record_study("small", **session.record())
     return session
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from layover import identity
+from layover import identity, records
 from layover.errors import LayoverError, Problem, StoreError, UserError, raise_all
 from layover.files import digest
 from layover.integrity import OWN, WEIGHTS
@@ -54,7 +54,7 @@ def pack(store: Store, file: Path, studies: Iterable[str] = (), weights: bool = 
 
     Raises UserError where a study was never run here, or the file exists.
     """
-    recorded = store.studies()
+    recorded = {name: record.words() for name, record in store.studies().items()}
     unknown = [name for name in studies if name not in recorded]
     hint = f"studies: {', '.join(recorded) or 'none'}"
     raise_all(UserError, [Problem(name, f"no study of this name has run in {store.root}", hint) for name in unknown])
@@ -100,7 +100,8 @@ def unpack(store: Store, file: Path) -> tuple[list[str], list[str]]:
     known = store.studies()
     for name, record in index.studies.items():
         if name not in known:
-            store.record_study(name, record)
+            steps = {key: from_json(step) for key, step in record["steps"].items()}
+            store.record_study(name, **{**record, "steps": steps})
     return new, [key for key in index.steps if key not in set(new)]
 
 
@@ -206,8 +207,10 @@ def _is_record(record: Any) -> bool:
     kinds = {"study": dict, "data": list, "labels": dict, "steps": dict, "cells": list}
     if not all(isinstance(record.get(name), kind) for name, kind in kinds.items()):
         return False
-    keys = all(KEY.fullmatch(key) for name in ("labels", "steps") for key in record[name])
+    keys = record["labels"].keys() == record["steps"].keys() and all(map(KEY.fullmatch, record["steps"]))
     try:
+        records.table_of(record["cells"])
+        keys = keys and all(isinstance(label, str) for label in record["labels"].values())
         return keys and all(key_of(from_json(step)) == key for key, step in record["steps"].items())
     except (LayoverError, ValueError, KeyError, TypeError, AttributeError):
         return False

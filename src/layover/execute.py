@@ -61,9 +61,10 @@ def needed(plan: Plan, store: Store) -> list[str]:
     run starts from them.
     """
     with_weights = set(plan.wanted)
+    finished = set(store.finished_keys())  # in one look: a hundred thousand would take seconds
     found: set[str] = set()
     for key, step in reversed(plan.steps.items()):  # parents come first in a plan, so children come first here
-        if not store.holds(key, with_weights=key in with_weights):
+        if key not in finished or (key in with_weights and store.weights(key) is None):
             found.add(key)
             with_weights.update(step.reads(key in with_weights))
     return [key for key in plan.steps if key in found]

@@ -38,7 +38,7 @@ def key(kind: str, value: object) -> str:
     if known is not None and known[0] is value and known[1] == kind:
         return known[2]
     try:
-        written = f"[{SCHEME},{_json(kind)},{_text(value)}]"
+        written = f"[{SCHEME},{_json(kind)},{text(value)}]"
     except TypeError:
         canonical(value)  # says where
         raise
@@ -55,7 +55,7 @@ def _remember(kept: dict[int, Any], value: Any, what: Any) -> None:
     kept[id(value)] = what
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
     """The canonical form of a value as JSON, with sorted keys. Parts that steps share are written once."""
     if (plain := _plain.get(type(value))) is not None:
         return plain(value)
@@ -65,9 +65,9 @@ def _text(value: Any) -> str:
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return _json(canonical(value))
     items = ((spelt, getattr(value, name), default) for name, spelt, default in _in_order(type(value)))
-    text = f"{{{','.join([spelt + _text(item) for spelt, item, default in items if not _left_out(item, default)])}}}"
-    _remember(_written, value, (value, text))
-    return text
+    found = f"{{{','.join([spelt + text(item) for spelt, item, default in items if not _left_out(item, default)])}}}"
+    _remember(_written, value, (value, found))
+    return found
 
 
 def canonical(value: Any, path: str = "") -> Any:

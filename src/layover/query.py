@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from layover import records
 from layover.catalog import catalog
 from layover.errors import Problem, UserError
 from layover.store import Store
@@ -12,11 +13,8 @@ STEPS = (
     "key", "kind", "task", "encoder", "seed", "start", "learning_rate", "batch_size", "limit_train", "seconds",
 )  # fmt: skip
 SCORES = ("key", "split", "metric", "value", "status")
-CELLS = {
-    "study": "string", "encoder": "string", "strategy": "string", "source": "string", "target": "string",
-    "condition": "string", "rows": "int64", "role": "string", "seed": "int64", "key": "string",
-}  # fmt: skip
-VIEWS = {"steps": STEPS, "scores": SCORES, "cells": tuple(CELLS)}
+CELLS = ("study", *records.CELLS)
+VIEWS = {"steps": STEPS, "scores": SCORES, "cells": CELLS}
 
 
 def ask(store: Store, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -57,10 +55,7 @@ def _cells(store: Store) -> Any:
     """The cells of all studies, a row each."""
     import pyarrow as pa
 
-    rows = [
-        {"study": name, "condition": "", "rows": 0, **cell}
-        for name, content in store.studies().items()
-        for cell in content["cells"]
-    ]
-    schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in CELLS.items()])
-    return pa.Table.from_pylist(rows, schema=schema)
+    tables = [record.cells.append_column("study", pa.array([name] * len(record.cells), pa.string()))
+              for name, record in store.studies().items()]  # fmt: skip
+    none = pa.schema([("study", pa.string()), *((name, getattr(pa, kind)()) for name, kind in records.CELLS.items())])
+    return pa.concat_tables([none.empty_table().select(CELLS), *(table.select(CELLS) for table in tables)])

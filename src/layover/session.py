@@ -18,7 +18,7 @@ from layover.kinds.common import data_of
 from layover.plan import Plan, compile_plan
 from layover.run import prepare
 from layover.secrets import redacted_words
-from layover.step import Joint, Step, to_json
+from layover.step import Joint, Step
 from layover.store import Store
 from layover.study import Study, load_study
 from layover.suits import check_extras
@@ -58,8 +58,8 @@ class Session:
         if not isinstance(study, Study):
             study, base = load_study(study)
         opened = Store.open(store, create=create)
-        recorded = opened.studies().get(study.name, {}).get("data", [])
-        directories = [Path(d) for d in (data or recorded)]
+        recorded = opened.study(study.name)
+        directories = [Path(d) for d in (data or (recorded.data if recorded else ()))]
         return cls(compile_plan(study, base, directories, trust_remote_code), opened)
 
     def keeping(self, labels: Sequence[str]) -> Session:
@@ -113,7 +113,7 @@ class Session:
         """
         with closing(executor or self._executor(workers)) as executor:  # workers get ready while the data is checked
             self.check()
-            self.store.record_study(self.plan.study.name, self._record())
+            self.store.record_study(self.plan.study.name, **self.record())
             places = replace(self.plan.places, sharing=executor.sharing)
             return execute(replace(self.plan, places=places), self.store, executor, on_event)
 
@@ -165,13 +165,14 @@ class Session:
 
         return export(self.store, self.plan.find(label), Path(folder))
 
-    def _record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
+        """What the store is to remember of the study."""
         plan = self.plan
         return {
             "study": redacted_words(plan.study.words()),
             "data": [str(directory.resolve()) for directory in plan.places.data],
-            "labels": dict(plan.labels),
-            "steps": {key: to_json(step) for key, step in plan.steps.items()},
+            "labels": plan.labels,
+            "steps": plan.steps,
             "cells": [score.__dict__ for score in plan.scores],
         }
 

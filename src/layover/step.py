@@ -256,6 +256,12 @@ def to_json(step: Step) -> dict[str, Any]:
     return {**head, "step": identity.canonical(step)}
 
 
+def text_of(step: Step) -> str:
+    """`to_json` as compact text, many times faster where steps share what they are made of."""
+    head = f'"kind":"{step.kind}","scheme":{identity.SCHEME},"version":{step.version}'
+    return f'{{{head},"step":{identity.text(step)}}}'
+
+
 def from_json(content: Mapping[str, Any]) -> Step:
     """The step in a `step.json`; raises StoreError where it was written by a newer layover."""
     kind = KINDS.get(content["kind"])

@@ -9,7 +9,7 @@
     work/<key>.hung/                  where a step hung that gave no sign of life: tracebacks of its threads
     quarantine/<key>.<when>/          a step that was finished and is damaged (see `layover.mending`); it is done again
     claims/<key>.json                 who works on a step, with a lease; advisory, nothing to unlock
-    studies/<name>.json               the cells of the studies run here: which step answers which question
+    studies/                          the studies run here: which step answers which question (see `layover.records`)
     catalog.parquet                   a copy of what is asked of finished steps (see `layover.catalog`)
     encoded/<key>/                    a data set as it was read, encoded for a tokenizer (see `layover.train.cache`), or
                                       as an encoder's features (see `layover.train.features`)
@@ -25,19 +25,20 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layover import identity
+from layover import identity, records
 from layover.errors import Problem, StoreError
 from layover.files import read_json, read_jsonl, sync, write_json, write_text
 from layover.integrity import NOTE, seal
 from layover.predictions import Predictions
 from layover.predictions import read as read_predictions
+from layover.records import Record
 from layover.step import Step, from_json, key_of, to_json
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -252,19 +253,19 @@ class Store:
 
     # studies
 
-    def record_study(self, name: str, content: Mapping[str, Any]) -> None:
-        """Remember which steps answer which question, for queries and for what may be collected."""
+    def record_study(self, name: str, **content: Any) -> None:
+        """Remember a study, for queries and for what may be collected: see `layover.records.write`."""
         with self.writing():
-            write_json(self.root / "studies" / f"{name}.json", content)
+            records.write(self._study(name), **content)
 
-    def studies(self) -> dict[str, Any]:
+    def study(self, name: str) -> Record | None:
+        """What is remembered of a study; None where it has not run in this store."""
+        path = self._study(name)
+        return records.read(path) if path.exists() else None
+
+    def studies(self) -> dict[str, Record]:
         """The studies run in this store, by name."""
-        return {path.stem: self._read_study(path) for path in sorted((self.root / "studies").glob("*.json"))}
+        return {path.stem: records.read(path) for path in sorted(self._study("*").parent.glob("*.json"))}
 
-    @staticmethod
-    def _read_study(path: Path) -> Any:
-        try:
-            return read_json(path)
-        except (OSError, ValueError) as error:
-            hint = "remove it: the next run of its study writes it again"
-            raise StoreError(Problem(str(path), f"cannot be read: {error}", hint)) from None
+    def _study(self, name: str) -> Path:
+        return self.root / "studies" / f"{name}.json"

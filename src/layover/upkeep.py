@@ -15,6 +15,7 @@ from layover.files import read_json, read_jsonl, write_json
 from layover.integrity import NOTE, WEIGHTS
 from layover.integrity import damage as damage_of
 from layover.plan import find
+from layover.records import Record, unused
 from layover.step import Choose, Joint, Measure, Member, Merge, Probe, Train, from_json, key_of
 from layover.store import ENCODED, Store
 
@@ -28,7 +29,7 @@ FILES_OF = {
 
 def labels_of(store: Store) -> dict[str, str]:
     """The label of every step of the recorded studies, by key."""
-    return {key: label for study in store.studies().values() for key, label in study["labels"].items()}
+    return {key: label for study in store.studies().values() for key, label in study.labels.items()}
 
 
 def find_step(store: Store, name: str) -> str:
@@ -84,7 +85,8 @@ def collect_garbage(store: Store, dry_run: bool) -> list[tuple[Path, int]]:
 
     Returns what was dropped, with sizes. Weights are needed while a recorded study has an unfinished step that starts
     from them. Scores, predictions and curves are never dropped: a step whose weights are asked for again is trained
-    again. Data sets and features are made again when they are needed; they stay while anybody is at work in the store.
+    again. Data sets and features, which are made again when they are needed, and plans that no study has any more stay
+    while anybody is at work in the store.
     """
     needed = {key for study in store.studies().values() for key in _needed(store, study)}
     dead = [path for key in store.finished_keys() if key not in needed and (path := store.weights(key))]
@@ -95,7 +97,7 @@ def collect_garbage(store: Store, dry_run: bool) -> list[tuple[Path, int]]:
             dead.append(path)
     claims = (read_claim(path) for path in (store.root / "claims").glob("*.json"))
     if not any(claim and alive(claim) for claim in claims):
-        dead += sorted((store.root / "encoded").iterdir())
+        dead += sorted((store.root / "encoded").iterdir()) + unused(store.root / "studies")
     dead += sorted((store.root / "quarantine").iterdir())
     found = [(path, _size(path)) for path in dead]
     if not dry_run:
@@ -104,10 +106,10 @@ def collect_garbage(store: Store, dry_run: bool) -> list[tuple[Path, int]]:
     return found
 
 
-def _needed(store: Store, study: dict[str, Any]) -> set[str]:
+def _needed(store: Store, study: Record) -> set[str]:
     """Keys of the steps whose weights an unfinished step of a study needs."""
     found: set[str] = set()
-    for key, content in reversed(study["steps"].items()):  # children come first here
+    for key, content in reversed(study.steps.items()):  # children come first here
         if not store.finished(key) or (key in found and store.weights(key) is None):
             found.update(from_json(content).reads(key in found))
     return found

@@ -12,7 +12,7 @@ from layover.metrics import METRICS
 
 
 @pytest.mark.filterwarnings("ignore:A single label was found:UserWarning")
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(predictions("classes"))
 def test_classes_agree_with_scikit_learn_also_where_some_are_absent_or_not_predicted(run) -> None:
     gold, predicted, last = run.gold, run.predicted, run.n_classes - 1

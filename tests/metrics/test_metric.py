@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMet
 
 
 @pytest.mark.parametrize(("name", "kind"), SUMMED)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_score_is_a_function_of_the_sums(name, kind, data) -> None:
     run, metric = data.draw(predictions(kind)), METRICS[name]
@@ -32,7 +32,7 @@ def test_score_is_a_function_of_the_sums(name, kind, data) -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), SUMMED)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_many_sums_at_once_give_what_each_gives_alone(name, kind, data) -> None:
     metric = METRICS[name]
@@ -46,7 +46,7 @@ def test_many_sums_at_once_give_what_each_gives_alone(name, kind, data) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.from_weights])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_correlation_of_numbers_that_count_several_times(name, data) -> None:
     run, metric = data.draw(predictions("value")), METRICS[name]
@@ -59,7 +59,7 @@ def test_a_correlation_of_numbers_that_count_several_times(name, data) -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), SUITING)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_scores_are_points(name, kind, data) -> None:
     run = data.draw(predictions(kind))

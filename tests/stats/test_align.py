@@ -27,7 +27,7 @@ def two_runs(data, kind):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning", "ignore:A single label:UserWarning")
 @pytest.mark.parametrize(("name", "kind"), SUITING)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_scores_of_resamples_are_scores_of_the_repeated_rows(name, kind, data) -> None:
     runs, metric = two_runs(data, kind), METRICS[name]

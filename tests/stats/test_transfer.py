@@ -54,7 +54,7 @@ def test_the_delta_is_the_mean_over_common_seeds():
 ROWS, PREDICTIONS = study(EFFECTS, examples=40)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(st.integers(0, 10_000))
 def test_the_order_of_rows_changes_nothing(seed):
     shuffled = random.Random(seed).sample(ROWS, len(ROWS))

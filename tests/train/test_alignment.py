@@ -64,7 +64,7 @@ def spelt_out(tokenizer: Any, ids: Any) -> str:
     return re.sub(r"##|▁|\s", "", tokenizer.decode(ids))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=WORDS, ends=st.tuples(st.integers(0, 7), st.integers(0, 7)))
 @example(words=["Larger", "things"], ends=(0, 0))
 @example(words=["e\u0301te\u0301", "日本語", "🙂👍🏽", "ﬁn", "İ"], ends=(1, 4))

@@ -81,7 +81,7 @@ vector = st.lists(number, min_size=5, max_size=5)
 
 
 @given(vector, vector)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_merger_of_one_is_itself(plain: list[float], source: list[float]) -> None:
     for method in METHODS:
         found = merged(weights(*plain), [weights(*source)], method, scale=1.0, density=1.0)
@@ -89,7 +89,7 @@ def test_a_merger_of_one_is_itself(plain: list[float], source: list[float]) -> N
 
 
 @given(vector, vector, st.integers(2, 5))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_equal_sources_give_themselves(plain: list[float], source: list[float], n: int) -> None:
     same = [weights(*source) for _ in range(n)]
     assert values(merged(weights(*plain), same, "average")) == values(weights(*source))
@@ -98,7 +98,7 @@ def test_equal_sources_give_themselves(plain: list[float], source: list[float], 
 
 
 @given(vector, st.lists(vector, min_size=2, max_size=3), st.floats(0.05, 1.0))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_order_of_sources_changes_nothing_but_rounding(
     plain: list[float], sources: list[list[float]], density: float
 ) -> None:
@@ -111,7 +111,7 @@ def test_the_order_of_sources_changes_nothing_but_rounding(
 
 
 @given(vector, st.lists(vector, min_size=2, max_size=4))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_average_is_arithmetic_scaled_by_their_number(plain: list[float], sources: list[list[float]]) -> None:
     parts = [weights(*source) for source in sources]
     average = values(merged(weights(*plain), parts, "average"))
@@ -121,7 +121,7 @@ def test_the_average_is_arithmetic_scaled_by_their_number(plain: list[float], so
 
 
 @given(vector, st.lists(vector, min_size=2, max_size=3), st.floats(0.05, 1.0))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_ties_stays_between_the_plain_weight_and_the_largest_change(
     plain: list[float], sources: list[list[float]], density: float
 ) -> None:

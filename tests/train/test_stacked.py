@@ -94,7 +94,7 @@ def close(one: Any, two: torch.Tensor) -> None:
     lengths=st.lists(st.lists(st.integers(1, 20), min_size=1, max_size=4), min_size=1, max_size=4),
     seed=st.integers(0, 99),
 )
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_hidden_states_and_gradients_are_those_of_the_runs_apart(
     encoder: Encoders, family: str, lengths: Lengths, seed: int
 ) -> None:

@@ -131,7 +131,7 @@ def test_after_a_run_that_broke_half_way_and_one_of_another_encoder(
     assert run(study, tmp_path / "third") == expected
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.sampled_from(KINDS),
     seed=st.integers(0, 99),

@@ -105,7 +105,7 @@ def both(path: Path) -> tuple[Any, Any, noise.Noise]:
     return fast, stock, streams
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=9), seed=st.integers(0, 99))
 def test_random_lengths_pack(encoder: Encoders, lengths: list[int], seed: int) -> None:
     for family in ("bert", "roberta", "electra", "modernbert"):

@@ -10,12 +10,15 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.kit import FAST, HERE, Command, a_train, fake_work, numbers, own_table, study_words, write_study
 
+import layover.run
+from layover import claims
 from layover.executors.local import InProcess
 from layover.files import write_jsonl
 from layover.run import WORK, run_step
@@ -201,8 +204,8 @@ def started() -> Callable[..., Any]:
     first.start()
     first.join(120)
 
-    def start(study: Path, **options: Any) -> Any:
-        process = context.Process(target=run_study, args=(str(study),), kwargs=options)
+    def start(study: Path, run: Callable[..., Any] = run_study, **options: Any) -> Any:
+        process = context.Process(target=run, args=(str(study),), kwargs=options)
         process.start()
         return process
 
@@ -227,6 +230,52 @@ def test_two_drivers_at_once_finish_a_study_and_publish_each_step_once(
     assert numbers(tmp_path / "store") == numbers(tmp_path / "alone")
 
 
+def run_with_short_leases(study: str, **options: Any) -> None:
+    """`run`, in a process whose claims are renewed five times a second and run out after two seconds."""
+    claims.LEASE_SECONDS = 2.0
+    layover.run.Claim = partial(claims.Claim, beat=0.2)  # type: ignore[misc,assignment]
+    run_study(study, **options)
+
+
+def stopped_at_work(process: Any, store: Path) -> str:
+    """Stop a process (SIGSTOP) that holds a claim on a step that it has begun; the step's key."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if list(store.glob("work/*.resume/checkpoint.safetensors")):
+            os.kill(process.pid, signal.SIGSTOP)
+            if held := list(store.glob("claims/*.json")):
+                return held[0].stem
+            os.kill(process.pid, signal.SIGCONT)  # it was between two steps
+        time.sleep(0.001)
+    raise AssertionError("it never began a step")
+
+
+def test_a_driver_that_sleeps_through_its_lease_wakes_up_to_find_its_work_done(
+    bert: Path, tmp_path: Path, started: Callable[..., Any]
+) -> None:
+    words = study_words(bert, tmp_path, encoders=["bert"], recipe={**FAST, "epochs": 20, "dropout": 0.1})
+    words["placement"] = {**HERE, "checkpoint_seconds": 0.0}
+    study, store = write_study(tmp_path / "study.toml", words), tmp_path / "store"
+    sleeper = started(study, run_with_short_leases, store=str(store))
+    try:
+        key = stopped_at_work(sleeper, store)
+        assert not Store.open(store).finished(key)
+        other = started(study, run_with_short_leases, store=str(store))
+        other.join(300)
+        assert other.exitcode == 0
+        assert Store.open(store).finished_keys() == sorted(Session.open(study, store).plan.steps)
+        published = {path: path.stat().st_mtime_ns for path in (store / "steps").rglob("*")}
+    finally:
+        os.kill(sleeper.pid, signal.SIGCONT)
+    sleeper.join(300)
+    assert sleeper.exitcode == 0
+    assert {path: path.stat().st_mtime_ns for path in (store / "steps").rglob("*")} == published
+    assert verify(Store.open(store)) == []
+    assert list((store / "work").iterdir()) == list((store / "claims").iterdir()) == []
+    run_study(study, store=tmp_path / "calm")
+    assert numbers(store) == numbers(tmp_path / "calm")
+
+
 @pytest.mark.slow
 def test_a_study_killed_at_random_moments_ends_with_the_same_numbers(
     bert: Path, tmp_path: Path, started: Callable[..., Any]
@@ -247,7 +296,7 @@ def test_a_study_killed_at_random_moments_ends_with_the_same_numbers(
     assert calm.exitcode == 0
     undisturbed = time.monotonic() - began
     draw, kills, resumed = random.Random(4711), 0, 0
-    while kills < 20:
+    while kills < 30:
         process = started(study, store=str(store))
         process.join(draw.uniform(0.15, 0.5) * undisturbed)
         if process.exitcode is None:

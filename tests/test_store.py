@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kit import a_train, fake_work, publish_fake, study_words
+from tests.kit import a_train, fake_work, numbers, publish_fake, study_words
 
 import layover
 from layover import identity
@@ -297,6 +298,48 @@ def test_a_disk_that_fills_up_in_a_run_stops_it_and_more_room_completes_it(
     assert "2 steps run, 1 reused" in again.out
     assert {path: path.read_bytes() for path in before} == before
     assert command("store", "verify", "--store", store).code == 0
+
+
+@pytest.mark.parametrize(
+    ("writes", "before"),
+    [("layover.train.work.write_weights", 1), ("layover.kinds.common.write_jsonl", 0),
+     ("layover.integrity.write_json", 0)],
+    ids=["weights", "observations", "manifest"],
+)  # fmt: skip
+def test_a_disk_that_is_full_at_any_file_of_a_step_leaves_it_unfinished(
+    small_disk: Path,
+    bert: Path,
+    tmp_path: Path,
+    command: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    writes: str,
+    before: int,
+) -> None:
+    from tests.kit import write_study
+
+    study = write_study(tmp_path / "study.toml", study_words(bert, tmp_path))
+    module, name = writes.rsplit(".", 1)
+    real = getattr(importlib.import_module(module), name)
+    full: list[Path] = []
+
+    def fills(*arguments: Any, **options: Any) -> Any:
+        if not full:
+            full.append(fill(small_disk))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(writes, fills)
+    store = small_disk / "store"
+    ran = command("run", study, "--store", store)
+    assert ran.code == 2, ran
+    assert "the disk is full" in ran.err
+    assert len(Store.open(store, create=False).finished_keys()) == before  # direct keeps no weights
+    full[0].unlink()
+    again = command("run", study, "--store", store)
+    assert again.code == 0, again
+    assert f"{3 - before} steps run, {before} reused" in again.out
+    assert command("store", "verify", "--store", store).code == 0
+    assert command("run", study, "--store", tmp_path / "calm").code == 0
+    assert numbers(store) == numbers(tmp_path / "calm")
 
 
 def weights_of_a_large_encoder(leave: int) -> Any:

@@ -113,6 +113,7 @@ def _attempt(step: Step, store: Store, places: Places, keep: bool) -> Attempt:
                 return Outcome(key, "stopped", time.monotonic() - started)
             if store.holds(key, keep):
                 # somebody else published it meanwhile, and took this attempt's folder away
+                store.discard(key)  # a checkpoint written since
                 return Outcome(key, "finished", time.monotonic() - started)
             write_text(attempt / "error.txt", f"{redacted(traceback.format_exc())}\n{_in_one_line(error)}\n")
             return Outcome(key, "failed", time.monotonic() - started, _in_one_line(error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from layover.errors import StudyError
 from layover.executors import EXECUTORS, Kind, Needs
@@ -55,6 +55,12 @@ class Placement(Table):
     graphs: Literal["off", "on", "compiled"] = "off"
     timeout: Annotated[float, Field(ge=0)] = 0.0
     devices_per_step: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Placement:
+        if self.cohort > 1 and self.devices_per_step > 1:
+            raise ValueError("cohort has one device train several runs, and devices_per_step several train one: choose")
+        return self
 
     def kind(self) -> Kind:
         """The kind of executor that is named, with its options; raises StudyError where it cannot be made of them."""

@@ -155,6 +155,7 @@ def facts_of(result: Any, data: Located, recipe: Recipe) -> dict[str, Any]:
         "threads": result.threads,
         "micro_tokens": result.micro_tokens,
         **result.cohort,
+        **({"processes": result.processes} if result.processes > 1 else {}),
     }
 
 

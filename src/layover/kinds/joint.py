@@ -55,13 +55,14 @@ def joint(
         write_json(folder / "facts.json", {"task": ref.name, **facts}, durable=False)
     write_jsonl(attempt / "observations.jsonl", rows, durable=False)
     write_jsonl(attempt / "curve.jsonl", state.curve, durable=False)
-    shared = ("max_length", "tokens", "steps", "stopped", "recipe", "device", "threads", "micro_tokens")
+    shared = ("max_length", "tokens", "steps", "stopped", "recipe", "device", "threads", "micro_tokens",
+              "processes")  # fmt: skip
     own = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started, 3),
         "cpu_seconds": round(time.process_time() - cpu, 3),
         "tasks": [ref.name for ref in step.tasks],
-        **{name: facts[name] for name in shared},
+        **{name: facts[name] for name in shared if name in facts},
     }
     write_facts(attempt, own, state.curve)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -35,6 +35,9 @@ from layover.train.remedies import Anchor, mixing
 from layover.train.together import Part, Together
 from layover.train.update import Losses, Update
 
+if TYPE_CHECKING:
+    from layover.train.team import Team
+
 Report = Callable[[dict[str, Any]], None]
 EVALUATION_FACTOR = 4  # a forward pass without gradients may hold this many times the tokens of one with
 
@@ -50,7 +53,8 @@ class Job:
     says whether steps that look alike are captured as CUDA graphs, of a compiled encoder or not; a CPU has none.
     `steps` are the optimizer steps in all, where the recipe's epochs do not say it.
     `anchor` is what the recipe's remedies for forgetting hold the run to, None where it has none that do.
-    `together` holds the tasks of a joint training, of which the fields before are the first's.
+    `together` holds the tasks of a joint training, of which the fields before are the first's. `team` are the processes
+    that share its batches, None for one alone.
     """
 
     network: Network
@@ -69,6 +73,7 @@ class Job:
     steps: int | None = None
     anchor: Anchor | None = None
     together: Together | None = None
+    team: Team | None = None
     room: Room = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -85,6 +90,10 @@ class Job:
         if self.together is not None:
             return self.together.parts
         return (Part("", self.network, self.train, self.selection, self.score),)
+
+    def take(self, part: Part, examples: NDArray[np.int64], step: int, weight: float = 1.0) -> torch.Tensor:
+        """`passes` of this job, in this process or in its team's."""
+        return (self.team.passes if self.team else passes)(self, part, examples, step, weight)
 
     def order(self, state: State) -> list[NDArray[np.int64]]:
         """The batches of the epoch that a run is in."""
@@ -116,7 +125,7 @@ def started(job: Job) -> tuple[Generator[Turn, torch.Tensor, State], Callable[[T
     """The course of a run by itself, and what gives it the gradients that it asks for: graphs where they are wanted."""
     take, apply = partial(gradients, job), Update.apply
     if job.together is not None:
-        take = partial(job.together.gradients, partial(passes, job), job.seed)
+        take = partial(job.together.gradients, job.take, job.seed)
     elif job.graphs != "off":
         graphs = Graphs(job, take)
         take, apply = graphs.gradients, graphs.update
@@ -190,13 +199,24 @@ def gradients(job: Job, turn: Turn) -> torch.Tensor:
     if not job.network.training:  # which takes a small model as long as a pass
         job.network.train()
     job.network.zero_grad(set_to_none=True)
-    return passes(job, job.parts()[0], turn.examples, turn.step)
+    return job.take(job.parts()[0], turn.examples, turn.step)
 
 
-def passes(job: Job, part: Part, examples: NDArray[np.int64], step: int, weight: float = 1.0) -> torch.Tensor:
-    """The summed loss of a task's examples; `weight` times the gradient of its mean is added to that at hand."""
+def passes(
+    job: Job,
+    part: Part,
+    examples: NDArray[np.int64],
+    step: int,
+    weight: float = 1.0,
+    of: NDArray[np.int64] | None = None,
+) -> torch.Tensor:
+    """The summed loss of a task's examples; `weight` times the gradient of its mean is added to that at hand.
+
+    Where they are a share of a batch, `of` is the batch, over whose targets the mean is.
+    """
     network, train = part.network, part.train
-    total, n_targets = torch.zeros((), device=job.device), max(1, len(train.known(examples)))
+    total = torch.zeros((), device=job.device)
+    n_targets = max(1, len(train.known(examples if of is None else of)))
     with (
         mixing(network, job.recipe, job.anchor, job.seed, step),
         computing(network, job.recipe.precision, job.device) as now,

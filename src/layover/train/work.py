@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from layover.train.loop import Job, predict
 from layover.train.masking import Masking, hidden_once
 from layover.train.memory import keep_freed, micro_tokens
 from layover.train.network import Network
+from layover.train.team import gathered, unheard
 from layover.train.together import Part
 
 
@@ -44,7 +45,7 @@ class Result:
     `examples` and `questions` count them per split. `truncated` is the share of examples that was cut, `lost` that of
     targets whose text was cut off, `majority` the share of the commonest label in validation (None where there is no
     one label), `collapsed` why the run is degenerate, or "". `runs` is how many runs its cohort has, and `cohort` what
-    is known about that.
+    is known about that; `processes` is how many shared its batches.
     """
 
     network: Network
@@ -63,6 +64,7 @@ class Result:
     device: str
     threads: int
     micro_tokens: int
+    processes: int
 
 
 def train(*arguments: Any, **named: Any) -> Result:
@@ -103,15 +105,15 @@ def training(
 
     task = data.task
     found = read(data, loaded, seed)
-    training, selection, validation = found.train, found.selection if recipe.selects else None, found.validation
-    n_classes = n_classes_of(task, training, validation)
+    selection, validation = found.selection if recipe.selects else None, found.validation
+    n_classes = n_classes_of(task, found.train, validation)
     score = scorer(task, selection, n_classes)
     remedies.prepare(loaded.network, recipe, seed)
     network = placed(loaded.network, location, places, device)
     job = Job(
         network=network,
         padding=loaded.tokenizer.pad_token_id,
-        train=training,
+        train=found.train,
         selection=selection,
         recipe=recipe,
         seed=seed,
@@ -121,11 +123,20 @@ def training(
         device=device,
         resume=resume,
         report=report,
-        graphs="off" if device.type != "cuda" or places.gradient_checkpointing or recipe.mixout else places.graphs,
+        graphs="off"
+        if device.type != "cuda" or places.gradient_checkpointing or recipe.mixout or places.devices_per_step > 1
+        else places.graphs,
         anchor=remedies.anchor(network, recipe, matters),
     )
-    run = yield job
-    state = run.ended()
+    alone = replace(places, devices_per_step=1)
+    again = partial(
+        training, data, replace(recipe, ewc=0.0), seed, location, start, alone, resume, unheard, carried, surgery
+    )
+    with gathered(places.devices_per_step, again, device, places.threads) as team:
+        run = yield replace(job, team=team)
+        state = run.ended()
+        if team is not None:
+            team.end()
     remedies.finish(network, recipe)
     return ended(loaded, run, job.parts()[0], state, task, validation, n_classes)
 
@@ -168,6 +179,7 @@ def ended(
         device=_device_name(job.device),
         threads=torch.get_num_threads(),
         micro_tokens=job.room.tokens,
+        processes=job.team.size if job.team else 1,
     )
 
 

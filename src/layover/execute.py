@@ -75,6 +75,7 @@ def execute(plan: Plan, store: Store, executor: Executor, on_event: Event) -> Su
     Ctrl-C (or SIGTERM) once: what runs writes its checkpoint, nothing new begins, and in the end KeyboardInterrupt (or
     SystemExit) is raised. Twice: at once.
     """
+    store.refresh()
     todo = needed(plan, store)
     while damaged := put_aside_before(plan, store, todo):
         _tell(damaged, on_event)
@@ -126,7 +127,7 @@ class _Walk:
         heapq.heapify(self.ready)
         while self._goes_on():
             if not self.ready and not self.running:
-                time.sleep(POLL_SECONDS)  # all that is left is another worker's
+                time.sleep(self.store.shared.wait)  # all that is left is another worker's
                 self._retry_elsewhere()
             while self.ready and len(self.running) < self.executor.slots and self.stop_at is None:
                 self._start(self._next())

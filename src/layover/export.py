@@ -102,7 +102,7 @@ def _check_folder(folder: Path) -> None:
 
 def _weights(store: Store, key: str, label: str) -> Path:
     """The weights of a finished training; raises UserError where there are none, with what to do about it."""
-    again = f"train it with them: layover run STUDY --keep-weights {label!r} --store {store.root}"
+    again = f"train it with them: layover run STUDY --keep-weights {label!r} --store {store.place}"
     if not store.finished(key):
         raise UserError(Problem(label, "is not finished", again))
     step = store.step(key)

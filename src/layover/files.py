@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system, FAT's
@@ -82,3 +83,14 @@ def digest(path: Path) -> str:
     """The sha256 of a file's bytes, as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def inside(name: str) -> bool:
+    r"""Whether a name from elsewhere leads to a file inside the folder that it is taken from, on any system.
+
+    >>> [inside(name) for name in ("weights/0/head.json", "../other", "/etc/passwd", "C:x", "a//b", "a\\b")]
+    [True, False, False, False, False, False]
+    """
+    parts = name.split("/")
+    plain = all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", part) and part not in (".", "..") for part in parts)
+    return plain and len(name) <= 400 and not PurePosixPath(name).is_absolute() and not PureWindowsPath(name).drive

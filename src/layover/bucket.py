@@ -106,9 +106,11 @@ class Bucket:
     def refresh(self, keys: Iterable[str] | None = None) -> None:
         """Make the mirror have what the bucket has now: of these steps, or of all, with records, errors and claims."""
         if keys is not None:
-            names = [f"{key}{end}" for key in keys for end in (RESULTS, OF_WEIGHTS)]
-            for name, data in zip(names, self._read("manifests", names), strict=True):
-                self._take_in("manifests", name, data)
+            for end in (RESULTS, OF_WEIGHTS):
+                names = [f"{key}{end}" for key in keys]
+                for name, data in zip(names, self._read("manifests", names), strict=True):
+                    self._take_in("manifests", name, data)
+                keys = [key for key in keys if (self.root / "steps" / key).is_dir()]
             return
         for kind in KINDS:
             self._refresh(kind)
@@ -171,7 +173,7 @@ class Bucket:
         return self._have(folder / WEIGHTS if found[2] == OF_WEIGHTS else folder, data)
 
     def _have(self, part: Path, data: bytes | None) -> None:
-        """Have a part, a step's folder or its weights, with this manifest alone, unless it is that attempt's already."""
+        """Have a part, a step's folder or its weights, with this manifest alone, unless it is of that attempt."""
         if data is not None and (part / MANIFEST).is_file() and _attempt(part / MANIFEST) == _attempt(data) is not None:
             return
         aside, made = (self.root / "incoming" / uuid.uuid4().hex for _ in range(2))
@@ -329,8 +331,9 @@ class Bucket:
             raise StoreError(Problem(f"{self.objects.url}/{lost[0]}", "was uploaded and is not there", hint))
 
     def discard(self, key: str) -> None:
-        """Remove the error of an earlier attempt at a finished step."""
-        self.objects.remove([f"errors/{key}.txt"])
+        """Remove the error of an earlier attempt at a finished step, if any is known; the others are garbage."""
+        if f"{key}.txt" in self._known("errors"):
+            self.objects.remove([f"errors/{key}.txt"])
 
     def withdraw(self, key: str, part: Path, why: str) -> None:
         """Remove the manifest of a damaged step, or of its weights, unless it is of another attempt by now."""
@@ -374,6 +377,7 @@ class Bucket:
         """Let others know with what error an attempt ended."""
         with suppress(StoreError):  # this machine has it
             self.objects.put(f"errors/{key}.txt", text.encode("utf-8"))
+            self._saw("errors", f"{key}.txt", "")
 
     def record_study(self, name: str) -> None:
         """Put the record of a study that the mirror has."""

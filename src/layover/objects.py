@@ -15,10 +15,10 @@ import re
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -31,7 +31,7 @@ AT_ONCE = 16  # requests at a time
 TRIES = 5  # S3 answers 409 where two conditional puts come at the same moment, and asks to try again
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of this machine's disk: no matter of the bucket
 BUGS = (TypeError, AttributeError, NameError, AssertionError, MemoryError, LayoverError)
-ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,14 @@ class Entry:
 
 class Way(Protocol):
     """How a kind of bucket is written and read; `files` is fsspec's file system."""
+
+    def read(self, files: Any, path: str) -> bytes:
+        """The content of an object; raises FileNotFoundError where there is none."""
+        ...
+
+    def find(self, files: Any, root: str, folder: str) -> dict[str, Any]:
+        """What there is under a folder, with facts about each."""
+        ...
 
     def create(self, files: Any, path: str, data: bytes) -> None:
         """Put where nothing is; raises FileExistsError where something is."""
@@ -63,8 +71,22 @@ class Way(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class Remote:
-    """A service whose puts are whole or not at all, and which knows a conditional one."""
+    """A service whose puts are whole or not at all, and which knows a conditional one.
+
+    `whole` is what it is told so that it reads an object in one request.
+    """
+
+    whole: Mapping[str, Any] = field(default_factory=dict)
+
+    def read(self, files: Any, path: str) -> bytes:
+        """The content of an object; raises FileNotFoundError where there is none."""
+        return files.cat_file(path, **self.whole)
+
+    def find(self, files: Any, root: str, folder: str) -> dict[str, Any]:
+        """What there is under a folder, with facts about each; without `prefix`, nothing is asked for three times."""
+        return files.find(root, prefix=f"{folder}/" if folder else "", detail=True)
 
     def create(self, files: Any, path: str, data: bytes) -> None:
         """Put where nothing is; raises FileExistsError where something is."""
@@ -93,6 +115,14 @@ class Memory:
 
     _lock = threading.Lock()
 
+    def read(self, files: Any, path: str) -> bytes:
+        """The content of an object; raises FileNotFoundError where there is none."""
+        return files.cat_file(path)
+
+    def find(self, files: Any, root: str, folder: str) -> dict[str, Any]:
+        """What there is under a folder, with facts about each."""
+        return files.find(f"{root}/{folder}".rstrip("/"), detail=True)
+
     def create(self, files: Any, path: str, data: bytes) -> None:
         """Put where nothing is; raises FileExistsError where something is."""
         with self._lock:
@@ -116,6 +146,14 @@ class Memory:
 
 class Files:
     """A directory that is used like a bucket, on any file system that has links."""
+
+    def read(self, files: Any, path: str) -> bytes:
+        """The content of an object; raises FileNotFoundError where there is none."""
+        return Path(path).read_bytes()
+
+    def find(self, files: Any, root: str, folder: str) -> dict[str, Any]:
+        """What there is under a folder, with facts about each."""
+        return files.find(f"{root}/{folder}".rstrip("/"), detail=True)
 
     def create(self, files: Any, path: str, data: bytes) -> None:
         """Put where nothing is; raises FileExistsError where something is."""
@@ -155,7 +193,9 @@ class Service:
 
 
 SERVICES = {
-    "s3": Service(Remote(), "s3fs", "s3", "AWS_PROFILE or AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL"),
+    "s3": Service(
+        Remote({"max_concurrency": 1}), "s3fs", "s3", "AWS_PROFILE or AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL"
+    ),
     "gs": Service(Remote(), "gcsfs", "gcs", "GOOGLE_APPLICATION_CREDENTIALS, or gcloud auth application-default login"),
     "file": Service(Files()),
     "memory": Service(Memory()),
@@ -224,7 +264,7 @@ class Objects:
     def read(self, name: str) -> bytes | None:
         """The content of an object; None where there is none."""
         with self._asking() as files, suppress(FileNotFoundError):
-            return files.cat_file(self._path(name))
+            return self.service.way.read(files, self._path(name))
         return None
 
     def download(self, name: str, local: Path) -> bool:
@@ -239,7 +279,7 @@ class Objects:
         found: dict[str, Any] = {}
         with self._asking() as files, suppress(FileNotFoundError):
             files.invalidate_cache()
-            found = files.find(self._path(folder).rstrip("/"), detail=True)
+            found = self.service.way.find(files, self._path("").rstrip("/"), folder)
         root = len(self._path("").lstrip("/"))
         names = {path.lstrip("/")[root:]: facts for path, facts in found.items()}
         return {name: _entry(facts) for name, facts in names.items() if not name.rpartition("/")[2].startswith(".")}

@@ -67,6 +67,7 @@ class Keeper:
         self._objects, self._prefix, self._folder = objects, f"resume/{key}", folder
         self._stop = threading.Event()
         self._uploaded: dict[str, tuple[int, int]] = {}
+        self._there = False  # whether the bucket has a checkpoint of the step
         self._thread = threading.Thread(target=self._keep, daemon=True)
 
     def __enter__(self) -> Keeper:
@@ -81,7 +82,7 @@ class Keeper:
         self._thread.join()
         with suppress(StoreError, OSError):
             self._send()
-            if not self._folder.is_dir():  # the step is finished
+            if self._there and not self._folder.is_dir():  # the step is finished
                 self._objects.remove(self._objects.listed(self._prefix))
 
     def _keep(self) -> None:
@@ -92,6 +93,7 @@ class Keeper:
     def _bring(self) -> None:
         """Fetch what another machine wrote since this one last had the same."""
         listed = self._objects.listed(self._prefix)
+        self._there = bool(listed)
         token = "".join(sorted(entry.token for entry in listed.values()))
         seen = self._folder / SEEN
         if not listed or (seen.is_file() and seen.read_text(encoding="utf-8") == token):
@@ -109,6 +111,7 @@ class Keeper:
         changed = [name for name, stat in now.items() if self._uploaded.get(name) != stat]
         for name in changed:
             still = self._folder / f".{uuid.uuid4().hex}"  # the run may replace the file meanwhile
+            self._there = True
             try:
                 os.link(self._folder / name, still)
                 self._objects.upload(f"{self._prefix}/{name}", still)

@@ -33,8 +33,8 @@ from layover.encoders import Encoder
 from layover.errors import MissingExtra, StoreError
 from layover.execute import execute, needed
 from layover.executors.local import InProcess
-from layover.observations import collect
 from layover.objects import SERVICES, Objects
+from layover.observations import collect
 from layover.places import Places
 from layover.plan import Plan, compile_plan
 from layover.query import ask
@@ -249,10 +249,10 @@ def test_the_first_numbers_stand_and_weights_are_added(place: Place) -> None:
     assert list((other.root / "work").iterdir()) == []
 
 
-@pytest.mark.parametrize("writers", [6])
-def test_of_writers_at_once_one_wins_and_nothing_is_mixed(place: Place, writers: int) -> None:
+def test_of_writers_at_once_one_wins_and_nothing_is_mixed(place: Place) -> None:
+    writers = 4
     stores = [place.open(f"machine {number}") for number in range(writers)]
-    for seed in range(3):
+    for seed in range(2):
         step, barrier = a_train(seed=seed), threading.Barrier(writers)
 
         def race(number: int, step: Train = step, barrier: threading.Barrier = barrier) -> bool:
@@ -443,7 +443,7 @@ def test_a_file_that_is_not_what_was_written_is_never_read(remote: Place, plan: 
     assert not (store.folder(key) / "observations.jsonl").exists()
     assert run(remote.open("c")) == [TARGET]  # what was read here is known there
     store.refresh()
-    assert [row["status"] for row in collect(plan, store)] == ["ok"] * 4
+    assert [row["status"] for row in collect(plan, store)] == ["ok"] * len(plan.scores) * 3
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"files": 3}', b'{"attempt": "../../x", "files": {}}'])

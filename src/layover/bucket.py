@@ -228,14 +228,14 @@ class Bucket:
         hint = f"{AGAIN}; see `layover store verify --store {self.objects.url}`"
         raise StoreError(Problem(self.address(part / name), what, hint))
 
-    def _bring(self, part: Path, name: str) -> str:
-        """Have one file in the mirror; what is wrong with its object, "" where nothing is."""
+    def _bring(self, part: Path, name: str, keep: bool = True) -> str:
+        """Have one file in the mirror, or look at it alone; what is wrong with its object, "" where nothing is."""
         about, incoming = self._files(part)[name], self.root / "incoming" / uuid.uuid4().hex
         incoming.parent.mkdir(parents=True, exist_ok=True)
         try:
             if not self.objects.download(self._object(part, name), incoming):
                 return "is missing"
-            if wrong := integrity.wrong(incoming, about):
+            if (wrong := integrity.wrong(incoming, about)) or not keep:
                 return wrong
             with suppress(FileNotFoundError):  # the part was put aside meanwhile
                 (part / name).parent.mkdir(parents=(part / MANIFEST).is_file(), exist_ok=True)
@@ -253,8 +253,11 @@ class Bucket:
 
         def look(item: tuple[str, dict[str, Any]]) -> tuple[Path, str]:
             name, about = item
-            sound = not anew and not integrity.wrong(part / name, about)
-            return part / name, "" if sound else self._bring(part, name)
+            if not anew and not integrity.wrong(part / name, about):
+                return part / name, ""
+            # who looks at every object of a large bucket has no room for all weights
+            keep = not anew or part.name != WEIGHTS or (part / name).is_file()
+            return part / name, self._bring(part, name, keep)
 
         return [found for found in self.objects.each(look, self._files(part).items()) if found[1]]
 

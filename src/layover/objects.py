@@ -29,7 +29,7 @@ from layover.secrets import redacted
 
 AT_ONCE = 16  # requests at a time
 TRIES = 5  # S3 answers 409 where two conditional puts come at the same moment, and asks to try again
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of this machine's disk: no matter of the bucket
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # on this machine's disk: no matter of the bucket
 BUGS = (TypeError, AttributeError, NameError, AssertionError, MemoryError, LayoverError)
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://(.*)", re.DOTALL)
 
@@ -341,7 +341,7 @@ class Objects:
             hint = f"make it first, or check the name; {self._hint()}"
             raise StoreError(Problem(self.url, "there is no such bucket", hint)) from None
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in FULL:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise
             told = redacted(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
             denied = isinstance(error, PermissionError)

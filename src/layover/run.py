@@ -17,11 +17,12 @@ from layover.claims import Claim
 from layover.errors import StepError, StoreError
 from layover.kinds import WORK
 from layover.kinds.common import recipe_of
+from layover.objects import NO_ROOM
 from layover.places import Places
 from layover.recipe import Recipe
 from layover.secrets import redacted
 from layover.step import Step, Train, key_of
-from layover.store import NO_ROOM, Store
+from layover.store import Store
 
 Attempt = Generator[Any, Any, "Outcome"]
 SHARED = ("batch_size", "max_length", "precision")  # of the recipes of a cohort

@@ -41,13 +41,12 @@ from layover.claims import Slot
 from layover.errors import Problem, StoreError
 from layover.files import read_json, read_jsonl, sync, write_json, write_text
 from layover.integrity import NOTE, WEIGHTS, seal
-from layover.objects import ADDRESS, Objects
+from layover.objects import ADDRESS, NO_ROOM, Objects
 from layover.predictions import Predictions
 from layover.predictions import read as read_predictions
 from layover.shared import Here, Shared
 from layover.step import Step, from_json, key_of, to_json
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 PROBE_BYTES = 1 << 20
 CATALOG = "catalog.parquet"
 ENCODED = "encoded"  # the kind that keys of data sets are made with

@@ -39,6 +39,7 @@ from layover.places import Places
 from layover.plan import Plan, compile_plan
 from layover.query import ask
 from layover.run import WORK, run_step
+from layover.secrets import redacted
 from layover.session import Session
 from layover.step import Train, key_of
 from layover.store import Store
@@ -798,3 +799,12 @@ def test_a_mirror_is_named_after_its_bucket(monkeypatch: pytest.MonkeyPatch, tmp
     assert len(names) == 1
     assert names.pop().startswith("b-x-")
     assert mirror_of("s3://b/y") != mirror_of("s3://b-y/")
+
+
+def test_what_fsspec_was_told_in_secret_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec.config
+
+    options = {"key": "AnIdOfSomebody", "secret": "something-private", "anon": False, "endpoint_url": "http://here"}
+    monkeypatch.setitem(fsspec.config.conf, "s3", options)
+    told = redacted("AnIdOfSomebody may not open http://here with something-private")
+    assert told == "*** may not open http://here with ***"

@@ -36,11 +36,12 @@ from pathlib import Path
 from typing import Any
 
 from layover import identity
-from layover.bucket import Bucket, mirror_of
+from layover.bucket import Bucket
 from layover.claims import Slot
 from layover.errors import Problem, StoreError
 from layover.files import read_json, read_jsonl, sync, write_json, write_text
 from layover.integrity import NOTE, WEIGHTS, seal
+from layover.mirror import Mirror, mirror_of
 from layover.objects import ADDRESS, NO_ROOM, Objects
 from layover.predictions import Predictions
 from layover.predictions import read as read_predictions
@@ -368,10 +369,9 @@ def directory_of(place: str) -> Path:
 def mirrored(url: str) -> Store:
     """The store in a bucket with this machine's mirror of it, which need not have been looked at yet."""
     objects = Objects.at(url)
-    root = mirror_of(objects.url)
-    shared = Bucket(objects, root)
-    store = Store(root, shared)
+    mirror = Mirror(objects, mirror_of(objects.url))
+    store = Store(mirror.root, Bucket(mirror))
     with store.writing():
         store._make_folders()
-        shared.make_folders()
+        mirror.make_folders()
     return store

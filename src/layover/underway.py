@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 import uuid
 from contextlib import suppress
@@ -14,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from layover.claims import parsed
+from layover.claims import parsed, read_claim
 from layover.errors import StoreError
-from layover.files import write_json, write_text
+from layover.files import inside, write_json, write_text
 from layover.objects import Objects
 
 UPLOAD_SECONDS = 60.0  # between two looks at whether there is a later checkpoint to upload
@@ -54,6 +55,18 @@ class ClaimObject:
         """Give the claim back."""
         self.objects.remove([self.name])
         self.copy.unlink(missing_ok=True)
+
+
+def copy_claims(objects: Objects, folder: Path) -> None:
+    """Have copies of all claims in a folder; of those that are gone, what this machine wrote is left to run out."""
+    names = [name for name in objects.listed("claims") if name.count("/") == 1 and inside(name)]
+    for name, data in zip(names, objects.each(objects.read, names), strict=True):
+        if (claim := parsed(data or b"")) is not None:
+            write_json(folder / name.rpartition("/")[2], claim, durable=False)
+    for path in folder.glob("*.json"):
+        claim = read_claim(path) if f"claims/{path.name}" not in names else None
+        if claim is not None and claim["host"] != socket.gethostname():
+            path.unlink(missing_ok=True)
 
 
 class Keeper:

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,19 +28,21 @@ from tests.kit import Command, Faking, a_train, fake_work, numbers, publish_fake
 import layover
 from layover import bucket as buckets
 from layover import identity, pulse
-from layover.bucket import Bucket, mirror_of
+from layover.bucket import Bucket
 from layover.claims import Claim, alive, read_claim
 from layover.encoders import Encoder
 from layover.errors import MissingExtra, StoreError
 from layover.execute import execute, needed
 from layover.executors.local import InProcess
-from layover.objects import SERVICES, Objects
+from layover.mirror import mirror_of
+from layover.objects import Objects
 from layover.observations import collect
 from layover.places import Places
 from layover.plan import Plan, compile_plan
 from layover.query import ask
 from layover.run import WORK, run_step
 from layover.secrets import redacted
+from layover.services import SERVICES
 from layover.session import Session
 from layover.step import Train, key_of
 from layover.store import Store
@@ -120,7 +123,7 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.setattr("layover.encoders.find", lambda name, base=None: Encoder(name, f"sha256:{name}", "/nowhere"))
-    return compile_plan(Study(**study_words("e", tmp_path, sweep={"learning_rate": [1e-3, 1e-4]})))
+    return compile_plan(Study(**study_words("e", tmp_path)))
 
 
 SOURCE, TARGET, FROM = "e · stop · s1", "e · mine · s1", "e · stop → mine · s1"
@@ -444,10 +447,10 @@ def test_a_file_that_is_not_what_was_written_is_never_read(remote: Place, plan: 
     assert not (store.folder(key) / "observations.jsonl").exists()
     assert run(remote.open("c")) == [TARGET]  # what was read here is known there
     store.refresh()
-    assert [row["status"] for row in collect(plan, store)] == ["ok"] * len(plan.scores) * 3
+    assert {row["status"] for row in collect(plan, store)} == {"ok"}
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"files": 3}', b'{"attempt": "../../x", "files": {}}'])
+@pytest.mark.parametrize("content", [b"{", b'{"attempt": "../../x", "files": {}}'])
 def test_a_manifest_that_cannot_be_read_is_damage(remote: Place, plan: Plan, run: Action, content: bytes) -> None:
     run(remote.open("a"))
     key = plan.find(TARGET)
@@ -666,14 +669,21 @@ def drive(folder: Path, machine: str, url: str, *words: str) -> subprocess.Popen
     return subprocess.Popen(line, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-@pytest.mark.parametrize("kind", ["files", "s3"])
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "killed"), [("files", True), ("s3", False)])
 def test_two_drivers_at_once_finish_a_study_which_is_then_asked_and_reported(
-    kind: str, bert: Path, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch,
-    command: Command,
+    kind: str, killed: bool, bert: Path, tmp_path: Path, request: pytest.FixtureRequest, command: Command,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     url = address(kind, tmp_path, request)
     study = write_study(tmp_path / "study.toml", study_words(bert, tmp_path))
     both = [drive(tmp_path, machine, url, "run", str(study)) for machine in ("a", "b")]
+    if killed:
+        deadline = time.monotonic() + 120
+        while not Objects.at(url).listed("manifests") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        both[0].kill()
+        both.pop(0).communicate()
     for process in both:
         out, _ = process.communicate(timeout=280)
         assert process.returncode == 0, out

@@ -121,9 +121,8 @@ class Bucket:
             data = _named(attempt, weights=weights)
             self._upload(key, attempt, attempt / WEIGHTS if weights else None)
             first = self.objects.put_once(f"manifests/{key}{RESULTS}", data)
-            others = not first and bool(
-                content_of(self.objects.read(f"manifests/{key}{RESULTS}") or b"").get("weights")
-            )
+            winner = b"" if first else self.objects.read(f"manifests/{key}{RESULTS}")
+            others = bool(content_of(winner or b"").get("weights"))
         elif weights:
             self._upload(key, None, attempt / WEIGHTS)
         # who lost a race leaves the weights to who won it, so that they are of the run that has the scores
@@ -224,7 +223,8 @@ class Bucket:
             over = finished - live
             waste |= {n: e.size for n, e in found[group].items() if n.split("/")[1].removesuffix(".txt") in over}
         waste |= {n: e.size for n, e in found["claims"].items() if n.split("/")[1][:-5] not in live}
-        return waste | {n: e.size for group in ("quarantine", "probe") for n, e in found[group].items()}
+        waste |= {n: e.size for n, e in found["probe"].items() if e.modified < old}
+        return waste | {n: e.size for n, e in found["quarantine"].items()}
 
     def _names(self, key: str, attempt: str, weights: str) -> bool:
         """Whether a manifest names an attempt: for its weights their own does."""

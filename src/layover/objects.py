@@ -5,7 +5,6 @@ Credentials come from the service's own settings or from fsspec's, never from an
 
 from __future__ import annotations
 
-import errno
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -17,13 +16,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from layover.disk import NO_ROOM
 from layover.errors import LayoverError, MissingExtra, Problem, StoreError
 from layover.secrets import redacted
 from layover.services import ALIASES, SERVICES, Service
 
 AT_ONCE = 16  # requests at a time
 TRIES = 5  # S3 answers 409 where two conditional puts come at the same moment, and asks to try again
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # on this machine's disk: no matter of the bucket
 BUGS = (TypeError, AttributeError, NameError, AssertionError, MemoryError, LayoverError)
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://(.*)", re.DOTALL)
 
@@ -124,8 +123,9 @@ class Objects:
         with self._asking() as files, suppress(FileNotFoundError):
             files.invalidate_cache()
             found = files.ls(self._path("").rstrip("/"), detail=False)
-        names = (path.rstrip("/").rpartition("/")[2] for path in found)
-        return sorted({name for name in names if name and not name.startswith(".")})
+        own = self._path("").strip("/")  # a service's console may put an empty object of that name
+        names = {path.strip("/").rpartition("/")[2] for path in found if path.strip("/") != own}
+        return sorted(name for name in names if not name.startswith("."))
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove objects; one that is not there is no error."""
@@ -176,7 +176,7 @@ class Objects:
             raise StoreError(Problem(self.url, "there is no such bucket", hint)) from None
         except Exception as error:
             if isinstance(error, OSError) and error.errno in NO_ROOM:
-                raise
+                raise  # of this machine's disk: no matter of the bucket
             told = redacted(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
             denied = isinstance(error, PermissionError)
             message = f"access is denied ({told})" if denied else f"cannot be reached ({told})"

@@ -14,10 +14,10 @@ from typing import Any
 
 from layover import pulse, trust
 from layover.claims import Claim
+from layover.disk import NO_ROOM
 from layover.errors import StepError, StoreError
 from layover.kinds import WORK
 from layover.kinds.common import recipe_of
-from layover.objects import NO_ROOM
 from layover.places import Places
 from layover.recipe import Recipe
 from layover.secrets import redacted

@@ -28,27 +28,26 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from layover import identity
+from layover import disk, identity
 from layover.bucket import Bucket
 from layover.claims import Slot
 from layover.errors import Problem, StoreError
 from layover.files import read_json, read_jsonl, sync, write_json, write_text
 from layover.integrity import NOTE, WEIGHTS, seal
 from layover.mirror import Mirror, mirror_of
-from layover.objects import ADDRESS, NO_ROOM, Objects
+from layover.objects import ADDRESS, Objects
 from layover.predictions import Predictions
 from layover.predictions import read as read_predictions
 from layover.shared import Here, Shared
 from layover.step import Step, from_json, key_of, to_json
 
-PROBE_BYTES = 1 << 20
 CATALOG = "catalog.parquet"
 ENCODED = "encoded"  # the kind that keys of data sets are made with
 FOLDERS = ("steps", "work", "claims", "studies", "quarantine", ENCODED)
@@ -95,20 +94,17 @@ class Store:
     def _arrive(self, create: bool) -> None:
         """Make the directory a store where it is none and that is asked for."""
         root = self.root
-        if not self._marker.exists():
-            if not create:
-                raise StoreError(
-                    Problem(str(root), "is not a layover store", "name one with --store, or run a study first")
-                )
-            if root.exists() and (not root.is_dir() or self._holds_other_files()):
-                raise StoreError(
-                    Problem(
-                        str(root), "exists and is not a layover store", "name an empty or new directory with --store"
-                    )
-                )
-            with self.writing():
-                self._make_folders()
-                write_json(self._marker, {"scheme": identity.SCHEME})
+        if self._marker.exists():
+            return
+        if not create:
+            hint = "name one with --store, or run a study first"
+            raise StoreError(Problem(str(root), "is not a layover store", hint))
+        if root.exists() and (not root.is_dir() or self._holds_other_files()):
+            hint = "name an empty or new directory with --store"
+            raise StoreError(Problem(str(root), "exists and is not a layover store", hint))
+        with self.writing():
+            self._make_folders()
+            write_json(self._marker, {"scheme": identity.SCHEME})
 
     def __reduce__(self) -> tuple[Any, ...]:  # each machine has a mirror of its own
         if isinstance(self.shared, Bucket):
@@ -143,34 +139,11 @@ class Store:
     def check_writable(self, need: int = 0) -> None:
         """Raise StoreError, before any work, where nothing can be written, or fewer than `need` more bytes."""
         self.shared.check()
-        with self.writing():
-            probe = self.root / "work" / f"probe.{uuid.uuid4().hex[:8]}"
-            probe.parent.mkdir(exist_ok=True)
-            try:
-                probe.write_bytes(os.urandom(PROBE_BYTES))
-            finally:
-                probe.unlink(missing_ok=True)
-        free = shutil.disk_usage(self.root).free
-        if free < need:
-            raise StoreError(
-                Problem(str(self.root), f"has {free / 1e9:.2f} GB free; this study needs about {need / 1e9:.2f} GB",
-                        "free some space, name another disk with --store, or run `layover store gc`")
-            )  # fmt: skip
+        disk.check_room(self.root, need)
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> AbstractContextManager[None]:
         """Turn a full or read-only disk into a StoreError; finished steps are not touched by it."""
-        try:
-            yield
-        except OSError as error:
-            if error.errno not in (*NO_ROOM, errno.EACCES, errno.EPERM):
-                raise
-            reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "cannot be written"
-            raise StoreError(
-                Problem(str(self.root), f"{reason} ({os.strerror(error.errno)})",
-                        "free some space or name another store with --store, then run the same command again: "
-                        "finished steps are kept")
-            ) from error  # fmt: skip
+        return disk.writing(self.root)
 
     # finished steps
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layover import identity
+from layover import identity, pulse
 from layover.claims import alive, parsed
 from layover.errors import Problem, StoreError
 from layover.files import read_json, write_text
@@ -149,7 +149,12 @@ class Bucket:
         sizes = {part / name: one.about["bytes"] for part in parts for name, one in self.mirror.files(part).items()}
         prefix = f"files/{key}/{_id(root)}"
         names = {f"{prefix}/{path.relative_to(root).as_posix()}": path for path in sizes}
-        self.objects.each(lambda name: self.objects.upload(name, names[name]), names)
+
+        def upload(name: str) -> None:
+            self.objects.upload(name, names[name])
+            pulse.beat()
+
+        self.objects.each(upload, names)
         there = self.objects.listed(prefix)
         if lost := [name for name, path in names.items() if name not in there or there[name].size != sizes[path]]:
             hint = "run the same command again: it goes on from the last checkpoint"

@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from layover import identity, integrity
+from layover import identity, integrity, pulse
 from layover.errors import Problem, StoreError
 from layover.files import inside, read_json, write_text
 from layover.integrity import MANIFEST, NOTE, OWN, WEIGHTS
@@ -224,6 +224,7 @@ class Mirror:
             return ""
         finally:
             incoming.unlink(missing_ok=True)
+            pulse.beat()
 
     def note(self, key: str, note: Mapping[str, str] | None) -> None:
         """Say in mirror and bucket what is damaged in a step; None where nothing is."""

@@ -97,7 +97,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     command.chmod(0o755)
     source = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
     settings = {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": source, "OMP_NUM_THREADS": "1",
-                "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}  # fmt: skip
+                "HF_HUB_OFFLINE": "1", "COLUMNS": "200", "LAYOVER_CACHE": str(tmp_path / "cache")}  # fmt: skip
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("LAYOVER_STORE", raising=False)

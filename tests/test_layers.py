@@ -22,6 +22,7 @@ WORKER_PACKAGES = {
     "transformers",
     "tokenizers",
     "safetensors",
+    "fsspec",
     "numpy",
     "scipy",
     "pyarrow",

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from layover.session import Session
 
 StoreOption = Annotated[
-    Path | None, typer.Option("--store", help="The store. Default: LAYOVER_STORE, or layover-store here.")
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="PLACE",
+        help="The store: a directory, or s3://BUCKET/PREFIX, gs://... Default: LAYOVER_STORE, or layover-store here.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DataOption = Annotated[list[Path] | None, typer.Option("--data", help="A directory of task data; may be repeated.")]
@@ -57,7 +62,7 @@ class Asked:
         if placement:
             changes["placement"] = _replaced(words.get("placement", {}), placement)
         changed = study.changed(**changes) if changes else study
-        where = store_directory(self.store), data_directories(self.data), base
+        where = store_place(self.store), data_directories(self.data), base
         return Session.open(changed, *where, trust_remote_code=self.trust_remote_code)
 
     def options(self) -> str:
@@ -103,9 +108,9 @@ def about_a_study(command: Callable[..., None]) -> Callable[..., None]:
     return of_options
 
 
-def store_directory(store: Path | None) -> Path:
-    """The directory of --store, else of LAYOVER_STORE, else layover-store here."""
-    return store or Path(os.environ.get("LAYOVER_STORE") or "layover-store")
+def store_place(store: str | None) -> str:
+    """The directory or address of --store, else of LAYOVER_STORE, else layover-store here."""
+    return store or os.environ.get("LAYOVER_STORE") or "layover-store"
 
 
 def data_directories(data: list[Path] | None) -> list[Path]:

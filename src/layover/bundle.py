@@ -16,12 +16,12 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from layover import identity, records
 from layover.errors import LayoverError, Problem, StoreError, UserError, raise_all
-from layover.files import digest
+from layover.files import digest, inside
 from layover.integrity import OWN, WEIGHTS
 from layover.step import from_json, key_of
 from layover.store import Store
@@ -57,7 +57,7 @@ def pack(store: Store, file: Path, studies: Iterable[str] = (), weights: bool = 
     recorded = {name: record.words() for name, record in store.studies().items()}
     unknown = [name for name in studies if name not in recorded]
     hint = f"studies: {', '.join(recorded) or 'none'}"
-    raise_all(UserError, [Problem(name, f"no study of this name has run in {store.root}", hint) for name in unknown])
+    raise_all(UserError, [Problem(name, f"no study of this name has run in {store.place}", hint) for name in unknown])
     if file.exists():
         raise UserError(Problem(str(file), "exists, and nothing is overwritten", "name a new file"))
     chosen = {name: recorded[name] for name in studies} or recorded
@@ -110,7 +110,9 @@ def _has_weights(files: Mapping[str, Any]) -> bool:
 
 
 def _described(store: Store, key: str, weights: bool) -> Iterator[tuple[str, dict[str, Any]]]:
-    folder = store.folder(key)
+    folder = store.fetched(key)
+    if weights:
+        store.weights(key)
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         own = name.name in OWN  # written anew where it is unpacked
@@ -187,17 +189,6 @@ def _wrong_files(place: str, files: Any) -> list[Problem]:
         or type(about.get("bytes")) is not int
         or not DIGEST.fullmatch(str(about.get("sha256")))
     ]
-
-
-def inside(name: str) -> bool:
-    r"""Whether a name from elsewhere leads to a file inside the folder that it is taken from, on any system.
-
-    >>> [inside(name) for name in ("weights/0/head.json", "../other", "/etc/passwd", "C:x", "a//b", "a\\b")]
-    [True, False, False, False, False, False]
-    """
-    parts = name.split("/")
-    plain = all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", part) and part not in (".", "..") for part in parts)
-    return plain and len(name) <= 400 and not PurePosixPath(name).is_absolute() and not PureWindowsPath(name).drive
 
 
 def _is_record(record: Any) -> bool:

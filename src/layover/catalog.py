@@ -68,12 +68,16 @@ def _schema() -> pa.Schema:
 
 def _row(store: Store, key: str, or_nothing: bool) -> dict[str, Any]:
     """What the catalog has of a finished step; nothing where it is damaged, if that is wanted."""
+    with suppress(StoreError if or_nothing else ()):
+        store.fetched(key, *READ)
     for name in READ:
         if what := changed(store.folder(key), name):
             if or_nothing:
                 return {}
             path, hint = store.folder(key) / name, "the next run of its study does the step again"
-            raise StoreError(Problem(str(path), what, f"{hint}; see `layover store verify --store {store.root}`"))
+            raise StoreError(
+                Problem(store.address(path), what, f"{hint}; see `layover store verify --store {store.place}`")
+            )
     content, facts = store.read(key, "step.json"), store.read(key, "provenance.json")
     step = content["step"]
     tasks = [step["task"]] if "task" in step else [task for task in step.get("tasks", []) if isinstance(task, dict)]

@@ -9,27 +9,66 @@ long. Machines need not agree on the time for that, and a clock that is set back
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from layover.files import read_json, write_json
+from layover.errors import StoreError
+from layover.files import write_json
 
 LEASE_SECONDS = 60.0
 BEAT_SECONDS = 5.0
 FIELDS = {"id": str, "host": str, "pid": int, "expires": float, "progress": dict}
 
 
+class Slot(Protocol):
+    """Where a claim is written, and where everybody looks who may want the step."""
+
+    def read(self) -> dict[str, Any] | None:
+        """The claim that stands; None where there is none, or it is unreadable."""
+        ...
+
+    def write(self, claim: dict[str, Any]) -> None:
+        """Have this claim stand."""
+        ...
+
+    def remove(self) -> None:
+        """Have none stand."""
+        ...
+
+
+@dataclass(frozen=True)
+class File:
+    """A claim in a file."""
+
+    path: Path
+
+    def read(self) -> dict[str, Any] | None:
+        """The claim that stands; None where there is none, or it is unreadable."""
+        return read_claim(self.path)
+
+    def write(self, claim: dict[str, Any]) -> None:
+        """Have this claim stand."""
+        write_json(self.path, claim, durable=False)
+
+    def remove(self) -> None:
+        """Have none stand."""
+        self.path.unlink(missing_ok=True)
+
+
 class Claim:
     """A lease on one step, renewed by a heartbeat until it is released. Use as a context manager."""
 
-    def __init__(self, path: Path, progress: Callable[[], dict[str, Any]], beat: float = BEAT_SECONDS) -> None:
-        self._path, self._progress, self._beat = path, progress, beat
+    def __init__(self, slot: Path | Slot, progress: Callable[[], dict[str, Any]], beat: float = BEAT_SECONDS) -> None:
+        self._slot, self._progress, self._beat = File(slot) if isinstance(slot, Path) else slot, progress, beat
         self._owner = {
             "id": uuid.uuid4().hex,
             "host": socket.gethostname(),
@@ -42,12 +81,12 @@ class Claim:
 
     def take(self) -> bool:
         """Try to take the claim; False where somebody alive holds it."""
-        holder = read_claim(self._path)
+        holder = self._slot.read()
         if holder is not None and alive(holder):
             return False
         self._write()
         # two takers may both have seen a dead claim: the last write stands, and the other one yields
-        holder = read_claim(self._path)
+        holder = self._slot.read()
         return holder is not None and holder["id"] == self._owner["id"]
 
     def __enter__(self) -> Claim:
@@ -59,33 +98,42 @@ class Claim:
         self._stop.set()
         if self._thread:
             self._thread.join()
-        holder = read_claim(self._path)
-        if holder is not None and holder["id"] == self._owner["id"]:
-            self._path.unlink(missing_ok=True)
+        with suppress(StoreError):  # a bucket that cannot be reached: the lease runs out by itself
+            holder = self._slot.read()
+            if holder is not None and holder["id"] == self._owner["id"]:
+                self._slot.remove()
 
     def _keep(self) -> None:
         while not self._stop.wait(self._beat):
             try:
-                holder = read_claim(self._path)
+                holder = self._slot.read()
                 if holder is not None and holder["id"] != self._owner["id"]:
                     return  # this process slept through its lease, and somebody else took over
                 self._write()
-            except OSError:
+            except (OSError, StoreError):
                 continue  # a full disk stops the step itself; a missed beat only risks double work
 
     def _write(self) -> None:
         self._beats += 1
         lease = {"beats": self._beats, "expires": time.time() + LEASE_SECONDS}
         claim = {**self._owner, **lease, "progress": self._progress()}
-        write_json(self._path, claim, durable=False)
+        self._slot.write(claim)
 
 
 def read_claim(path: Path) -> dict[str, Any] | None:
     """A claim's content; None where there is none or it is unreadable."""
     try:
-        content = read_json(path)
-        return content if {name: type(content[name]) for name in FIELDS} == FIELDS else None
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return parsed(path.read_bytes())
+    except OSError:
+        return None
+
+
+def parsed(content: bytes) -> dict[str, Any] | None:
+    """The claim that these bytes are; None where they are none."""
+    try:
+        claim = json.loads(content)
+        return claim if {name: type(claim[name]) for name in FIELDS} == FIELDS else None
+    except (ValueError, KeyError, TypeError, IndexError):
         return None
 
 

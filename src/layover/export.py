@@ -102,12 +102,13 @@ def _check_folder(folder: Path) -> None:
 
 def _weights(store: Store, key: str, label: str) -> Path:
     """The weights of a finished training; raises UserError where there are none, with what to do about it."""
-    again = f"train it with them: layover run STUDY --keep-weights {label!r} --store {store.root}"
+    again = f"train it with them: layover run STUDY --keep-weights {label!r} --store {store.place}"
     if not store.finished(key):
         raise UserError(Problem(label, "is not finished", again))
     step = store.step(key)
     if isinstance(step, Merge):
-        hint = f"name a training that starts from it; AutoModel loads {store.folder(key) / 'weights'}"
+        folder = store.weights(key) or store.folder(key) / "weights"
+        hint = f"name a training that starts from it; AutoModel loads {folder}"
         raise UserError(Problem(label, "is an encoder merged of several, which has no head", hint))
     if not isinstance(step, Train | Member):
         hint = "name one of the trainings: `layover store ls` lists them"

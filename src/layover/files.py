@@ -5,25 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system, FAT's
 
 
 def write_text(path: Path, text: str, durable: bool = True) -> None:
+    """Write a text in UTF-8, as `write_bytes` does."""
+    write_bytes(path, text.encode("utf-8"), durable)
+
+
+def write_bytes(path: Path, data: bytes, durable: bool = True) -> None:
     """Write a file so that a reader sees the old content or the new, never a part of it.
 
     What is not `durable` may be lost in a power cut: it costs nothing, or whoever publishes it syncs it (see `sync`).
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(data)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -82,3 +88,14 @@ def digest(path: Path) -> str:
     """The sha256 of a file's bytes, as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def inside(name: str) -> bool:
+    r"""Whether a name from elsewhere leads to a file inside the folder that it is taken from, on any system.
+
+    >>> [inside(name) for name in ("weights/0/head.json", "../other", "/etc/passwd", "C:x", "a//b", "a\\b")]
+    [True, False, False, False, False, False]
+    """
+    parts = name.split("/")
+    plain = all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", part) and part not in (".", "..") for part in parts)
+    return plain and len(name) <= 400 and not PurePosixPath(name).is_absolute() and not PureWindowsPath(name).drive

@@ -6,7 +6,7 @@ A step's folder has one of its results, and one of its weights inside their own 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,14 @@ def damage(part: Path) -> list[tuple[Path, str]]:
 
     Nothing where it has no manifest: an older layover wrote none.
     """
-    wrong, listed = _listed(part)
-    return wrong + [(part / name, what) for name, about in listed.items() if (what := _wrong(part / name, about))]
+    unread, listed = _listed(part)
+    return unread + [(part / name, what) for name, about in listed.items() if (what := wrong(part / name, about))]
 
 
 def changed(part: Path, name: str) -> str:
     """What is wrong with one file of a part, "" where nothing is, or where no manifest lists it."""
     _, listed = _listed(part)
-    return _wrong(part / name, listed[name]) if name in listed else ""
+    return wrong(part / name, listed[name]) if name in listed else ""
 
 
 def suspect(folder: Path) -> bool:
@@ -60,7 +60,8 @@ def suspect(folder: Path) -> bool:
         return True
 
 
-def _wrong(path: Path, about: dict[str, Any]) -> str:
+def wrong(path: Path, about: Mapping[str, Any]) -> str:
+    """What is wrong with a file of which a manifest says this; "" where nothing is."""
     if not path.is_file():
         return "is missing"
     if path.stat().st_size != about.get("bytes"):

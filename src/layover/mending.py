@@ -10,10 +10,9 @@ what was sound then, since every worker checks the weights that it starts from.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
-from layover.integrity import NOTE, WEIGHTS, damage, suspect
+from layover.integrity import WEIGHTS
 from layover.plan import Plan
 from layover.store import Store
 
@@ -33,16 +32,16 @@ def put_aside_before(plan: Plan, store: Store, todo: Iterable[str]) -> dict[str,
 
 def put_aside_after(store: Store, keys: Iterable[str]) -> dict[str, str]:
     """Put aside those of these finished steps that something has happened to; what was wrong with each, by key."""
-    found = {key: _wrong(store, key, with_weights=True) for key in keys if suspect(store.folder(key))}
+    suspects = [key for key in keys if store.shared.suspect(store.folder(key))]
+    found = {key: _wrong(store, key, with_weights=True, anew=True) for key in suspects}
     for key in (key for key, wrong in found.items() if not wrong):
-        with suppress(OSError):  # what was noted has been mended by hand
-            (store.folder(key) / NOTE).unlink(missing_ok=True)
+        store.note(key, None)  # what was noted has been mended by hand
     return {key: _put_aside(store, key, wrong) for key, wrong in found.items() if wrong}
 
 
-def _wrong(store: Store, key: str, with_weights: bool) -> list[tuple[Path, str]]:
-    wrong, weights = damage(store.folder(key)), store.weights(key)
-    return wrong + (damage(weights) if with_weights and weights is not None else [])
+def _wrong(store: Store, key: str, with_weights: bool, anew: bool = False) -> list[tuple[Path, str]]:
+    folder, damage = store.folder(key), store.shared.damage
+    return damage(folder, anew) + (damage(folder / WEIGHTS, anew) if with_weights and store.has_weights(key) else [])
 
 
 def _put_aside(store: Store, key: str, wrong: list[tuple[Path, str]]) -> str:

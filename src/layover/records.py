@@ -119,6 +119,12 @@ def write(
     write_json(path, {"study": study, "data": list(data), "plan": plan})
 
 
+def plan_files(path: Path) -> list[Path]:
+    """The files of the plan of a study whose record is there."""
+    plan = read(path).plan
+    return [path.with_name(f"{plan}.{part}.parquet") for part in PLAN] if plan else []
+
+
 def unused(folder: Path) -> list[Path]:
     """The files of plans that no study has any more."""
     used = {record.plan for record in map(read, folder.glob("*.json"))}

@@ -14,15 +14,15 @@ from typing import Any
 
 from layover import pulse, trust
 from layover.claims import Claim
+from layover.disk import NO_ROOM
 from layover.errors import StepError, StoreError
-from layover.files import write_text
 from layover.kinds import WORK
 from layover.kinds.common import recipe_of
 from layover.places import Places
 from layover.recipe import Recipe
 from layover.secrets import redacted
 from layover.step import Step, Train, key_of
-from layover.store import NO_ROOM, Store
+from layover.store import Store
 
 Attempt = Generator[Any, Any, "Outcome"]
 SHARED = ("batch_size", "max_length", "precision")  # of the recipes of a cohort
@@ -89,15 +89,20 @@ def _together(attempts: Sequence[Attempt]) -> list[Outcome]:
 def _attempt(step: Step, store: Store, places: Places, keep: bool) -> Attempt:
     """One attempt at a step. A training asks whoever drives it to fit its job."""
     key, started = key_of(step), time.monotonic()
+    store.refresh([key, *step.parents])
     if store.holds(key, keep):
         return Outcome(key, "finished")
     progress: dict[str, Any] = {}
     with store.writing():
-        claim = Claim(store.claim(key), lambda: dict(progress))
+        claim = Claim(store.slot(key), lambda: dict(progress))
         if not claim.take():
             return Outcome(key, "claimed")
         attempt = store.attempt(key)
-    with claim, store.writing():
+    with claim, store.keeping(key), store.writing():
+        store.refresh([key])
+        if store.holds(key, keep):  # somebody else published it and gave the claim back just now
+            shutil.rmtree(attempt, ignore_errors=True)
+            return Outcome(key, "finished", time.monotonic() - started)
         try:
             work = WORK[type(step)](step, store, places, attempt, keep, progress.update)
             if work is not None:
@@ -115,7 +120,7 @@ def _attempt(step: Step, store: Store, places: Places, keep: bool) -> Attempt:
                 # somebody else published it meanwhile, and took this attempt's folder away
                 store.discard(key)  # a checkpoint written since
                 return Outcome(key, "finished", time.monotonic() - started)
-            write_text(attempt / "error.txt", f"{redacted(traceback.format_exc())}\n{_in_one_line(error)}\n")
+            store.failed(key, attempt, f"{redacted(traceback.format_exc())}\n{_in_one_line(error)}\n")
             return Outcome(key, "failed", time.monotonic() - started, _in_one_line(error))
     return Outcome(key, "finished", time.monotonic() - started)
 
@@ -151,7 +156,7 @@ def lost(key: str, store: Store, error: StepError) -> Outcome:
     told = f"StepError: gave no sign of life in time (timeout in [placement]); where it hung: {hung}"
     told = told if hung.is_file() and hung.stat().st_size else _in_one_line(error)
     with store.writing():
-        write_text(store.attempt(key) / "error.txt", f"{told}\n")
+        store.failed(key, store.attempt(key), f"{told}\n")
     return Outcome(key, "failed", error=told)
 
 

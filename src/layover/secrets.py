@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,18 @@ def redacted_words(value: Any) -> Any:
 
 
 def _known() -> set[str]:
-    """The secrets that this process has: variables called so, and the Hub's token as it lies in its file."""
+    """The secrets that this process has: variables called so, the Hub's token from its file, settings of fsspec."""
     named = {value for name, value in os.environ.items() if NAMED.search(name) and not NOT_SECRET.search(name)}
-    return {value.strip() for value in named | {_hub_token()} if len(value.strip()) >= SHORTEST}
+    return {value.strip() for value in named | {_hub_token(), *_settings()} if len(value.strip()) >= SHORTEST}
+
+
+def _settings() -> Iterator[str]:
+    """What fsspec has read from its files and its variables for buckets, as far as it is called a secret or a key."""
+    services = getattr(sys.modules.get("fsspec.config"), "conf", {})
+    for options in services.values():
+        for name, value in options.items() if isinstance(options, Mapping) else ():
+            if isinstance(value, str) and (name == "key" or NAMED.search(name)):
+                yield value
 
 
 def _hub_token() -> str:

@@ -134,6 +134,7 @@ class Session:
 
     def observations(self) -> pd.DataFrame:
         """The study's observations, missing and failed cells included."""
+        self.store.refresh()
         return observations.frame(observations.collect(self.plan, self.store))
 
     def transfer(self, **options: Any) -> Transfer:
@@ -151,6 +152,7 @@ class Session:
         from layover.report.build import build, write_figures, write_tables
         from layover.report.inputs import inputs_of
 
+        self.store.refresh()
         path, inputs = Path(path), inputs_of(self.plan, self.store)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(build(inputs), encoding="utf-8")

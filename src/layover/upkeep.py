@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,8 @@ from layover import identity
 from layover.arrays import MANIFEST, damage
 from layover.claims import alive, read_claim
 from layover.errors import LayoverError, Problem
-from layover.files import read_json, read_jsonl, write_json
-from layover.integrity import NOTE, WEIGHTS
-from layover.integrity import damage as damage_of
+from layover.files import read_json, read_jsonl
+from layover.integrity import WEIGHTS
 from layover.plan import find
 from layover.records import Record, unused
 from layover.step import Choose, Joint, Measure, Member, Merge, Probe, Train, from_json, key_of
@@ -43,8 +41,8 @@ def listing(store: Store) -> list[dict[str, Any]]:
     rows = []
     for key in store.finished_keys():
         kind = store.read(key, "step.json")["kind"]
-        size = _size(store.folder(key)) / 1e6
-        kept = "kept" if store.weights(key) else ""
+        size = store.size(store.folder(key)) / 1e6
+        kept = "kept" if store.has_weights(key) else ""
         rows.append({"key": key, "kind": kind, "label": labels.get(key, ""), "MB": f"{size:.1f}", "weights": kept})
     for key in store.encoded_keys():
         folder = store.encoded(key)
@@ -80,16 +78,18 @@ def _verify_encoded(store: Store, key: str) -> list[Problem]:
     return [Problem(str(folder), f"holds the data set {own}", hint)] if own != key else []
 
 
-def collect_garbage(store: Store, dry_run: bool) -> list[tuple[Path, int]]:
+def collect_garbage(store: Store, dry_run: bool) -> list[tuple[Path | str, int]]:
     """Drop weights that no recorded study still needs, dead attempts, damaged steps that were put aside, and data sets.
 
-    Returns what was dropped, with sizes. Weights are needed while a recorded study has an unfinished step that starts
-    from them. Scores, predictions and curves are never dropped: a step whose weights are asked for again is trained
-    again. Data sets and features, which are made again when they are needed, and plans that no study has any more stay
-    while anybody is at work in the store.
+    Returns what was dropped, with sizes; of a bucket's objects the addresses. Weights are needed while a recorded study
+    has an unfinished step that starts from them. Scores, predictions and curves are never dropped: a step whose weights
+    are asked for again is trained again. Data sets and features, which are made again when they are needed, and plans
+    that no study has any more stay while anybody is at work in the store.
     """
     needed = {key for study in store.studies().values() for key in _needed(store, study)}
-    dead = [path for key in store.finished_keys() if key not in needed and (path := store.weights(key))]
+    unneeded = [key for key in store.finished_keys() if key not in needed and store.has_weights(key)]
+    weights = [(store.folder(key) / WEIGHTS, store.size(store.folder(key) / WEIGHTS)) for key in unneeded]
+    dead: list[Path] = []
     for path in (store.root / "work").iterdir():
         claim = read_claim(store.claim(path.name.split(".")[0]))
         # the checkpoint of an unfinished step is work that can be gone on with
@@ -99,18 +99,21 @@ def collect_garbage(store: Store, dry_run: bool) -> list[tuple[Path, int]]:
     if not any(claim and alive(claim) for claim in claims):
         dead += sorted((store.root / "encoded").iterdir()) + unused(store.root / "studies")
     dead += sorted((store.root / "quarantine").iterdir())
-    found = [(path, _size(path)) for path in dead]
+    found, waste = [(path, _size(path)) for path in dead], store.shared.garbage()
     if not dry_run:
+        for key in unneeded:
+            store.drop_weights(key)
         for path, _ in found:
             path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
-    return found
+        store.shared.remove(waste)
+    return [*weights, *found, *((f"{store.place}/{name}", size) for name, size in waste.items())]
 
 
 def _needed(store: Store, study: Record) -> set[str]:
     """Keys of the steps whose weights an unfinished step of a study needs."""
     found: set[str] = set()
     for key, content in reversed(study.steps.items()):  # children come first here
-        if not store.finished(key) or (key in found and store.weights(key) is None):
+        if not store.finished(key) or (key in found and not store.has_weights(key)):
             found.update(from_json(content).reads(key in found))
     return found
 
@@ -130,36 +133,35 @@ def _verify_step(store: Store, key: str) -> list[Problem]:
             with safe_open(path, framework="np") as file:
                 [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118
 
-    changed = [*damage_of(store.folder(key)), *damage_of(store.folder(key) / WEIGHTS)]
+    folder, damage_of = store.folder(key), store.shared.damage
+    changed = [*damage_of(folder, True), *damage_of(folder / WEIGHTS, True)]
     if changed:
-        note = {str(path.relative_to(store.folder(key))): what for path, what in changed}
-        with suppress(OSError):  # a store that cannot be written is told of all the same
-            write_json(store.folder(key) / NOTE, note, durable=False)
-    problems = [Problem(str(path), what, "the next run of its study does the step again") for path, what in changed]
+        store.note(key, {str(path.relative_to(folder)): what for path, what in changed})
+    hint = "the next run of its study does the step again"
+    problems = [Problem(store.address(path), what, hint) for path, what in changed]
     told = {path for path, _ in changed}
     problems += [
-        Problem(str(store.folder(key) / name), "is missing")
+        Problem(store.address(folder / name), "is missing")
         for name in FILES
-        if not (store.folder(key) / name).is_file() and store.folder(key) / name not in told
+        if not (folder / name).is_file() and folder / name not in told
     ]
-    for path in sorted(p for p in store.folder(key).rglob("*") if p.is_file() and p not in told):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p not in told):
         try:
             check(path)
         except Exception as error:  # whatever a reader raises, the file is damaged
-            problems.append(Problem(str(path), f"cannot be read: {type(error).__name__}: {error}"))
+            problems.append(Problem(store.address(path), f"cannot be read: {type(error).__name__}: {error}"))
     try:
         step = store.step(key)
-        lacks = [name for name in FILES_OF[step.kind] if not (store.folder(key) / name).is_file()]
-        problems += [Problem(str(path), "is missing") for n in lacks if (path := store.folder(key) / n) not in told]
-        rows = store.folder(key) / "observations.jsonl"
+        lacks = [folder / name for name in FILES_OF[step.kind] if not (folder / name).is_file()]
+        problems += [Problem(store.address(path), "is missing") for path in lacks if path not in told]
+        rows = folder / "observations.jsonl"
         if "predictions.parquet" in FILES_OF[step.kind] and rows.is_file() and not rows.stat().st_size:
-            problems.append(Problem(str(rows), "is empty"))
+            problems.append(Problem(store.address(rows), "is empty"))
         if key_of(step) != key:
-            problems.append(
-                Problem(str(store.folder(key)), f"holds the step {key_of(step)} (scheme {identity.SCHEME})")
-            )
+            what = f"holds the step {key_of(step)} (scheme {identity.SCHEME})"
+            problems.append(Problem(store.address(folder), what))
     except (LayoverError, KeyError, TypeError, AttributeError) as error:
-        problems.append(Problem(str(store.folder(key)), f"its step cannot be read: {error}"))
+        problems.append(Problem(store.address(folder), f"its step cannot be read: {error}"))
     return problems
 
 

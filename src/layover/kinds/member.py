@@ -22,7 +22,7 @@ def member(step: Member, store: Store, places: Places, attempt: Path, keep: bool
     if step.task.name not in names:
         raise StepError(f"step {step.of} did not train on {step.task.name}, but on: {', '.join(names) or 'no tasks'}")
     number = str(names.index(step.task.name))
-    folder = store.folder(step.of) / "tasks" / number
+    folder = store.fetched(step.of) / "tasks" / number
     for name in FILES:
         shutil.copyfile(folder / name, attempt / name)
     if keep:

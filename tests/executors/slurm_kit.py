@@ -172,6 +172,27 @@ def waits_in_trainings(folder: Path, fn: Any, *args: Any) -> Any:
     return fn(*args)
 
 
+def preempted_in_its_fifth_step(folder: Path, fn: Any, *args: Any) -> Any:
+    """Run `fn(*args)`, which is told to go in the fifth optimizer step of its first call.
+
+    Leaves a file for each call with the number of optimizer steps that it made.
+    """
+    from layover.train.update import Update
+
+    count, real = folder / f"call.{len(list(folder.iterdir()))}", Update.apply
+    count.write_text("0")
+
+    def apply(update: Any) -> None:
+        made = int(count.read_text()) + 1
+        count.write_text(str(made))
+        if made == 5 and count.name == "call.0":
+            os.kill(os.getpid(), signal.SIGTERM)
+        real(update)
+
+    Update.apply = apply  # type: ignore[method-assign]
+    return fn(*args)
+
+
 def leaves(code: int) -> None:
     """End the process."""
     os._exit(code)

@@ -19,6 +19,7 @@ from tests.executors.slurm_kit import (
     is_there,
     leaves,
     never_looks_up,
+    preempted_in_its_fifth_step,
     surroundings,
     until,
     waits_in_trainings,
@@ -32,6 +33,8 @@ from layover.execute import execute
 from layover.executors import Needs, Site, errands, slurm, waves
 from layover.executors.slurm import Slurm
 from layover.executors.waves import Waves
+from layover.session import Session
+from layover.session import run as run_study
 from layover.store import Store
 
 LONG = {"minutes": 600}  # so that a signal at once is no time limit
@@ -157,6 +160,8 @@ def test_an_array_has_no_more_jobs_than_slurm_takes(
         ({"gres": "gpu:h100:{gpus}"}, Needs(gpus=2), 1, {"gpus_per_node": None, "gres": "gpu:h100:2"}),
         ({"gres": "gpu:1"}, Needs(gpus=0, cpus=0.5), 1, {"gres": None, "cpus_per_task": 1}),
         ({}, Needs(memory_gb=0.5), 0, {"mem": "512MB"}),
+        ({}, Needs(minutes=2), 0, {"time": 2, "signal_delay_s": 60}),
+        ({"sbatch": {"requeue": False, "nice": 5}}, Needs(), 0, {"additional_parameters": {"nice": 5}}),
     ],
 )
 def test_needs_are_asked_for(options: Any, needs: Needs, devices: int, asked: dict[str, Any]) -> None:
@@ -299,11 +304,13 @@ def test_what_is_lost_is_tried_once_more(
     make: Make, cluster: FakeSlurm, tmp_path: Path, state: str, words: str
 ) -> None:
     executor = make()
-    future, other = executor.submit(never_looks_up, tmp_path / "work"), executor.submit(divmod, 7, 2)
-    for call in range(2):
-        until((tmp_path / "work" / f"began.{call}").exists)
-        (index,) = [i for i, job in enumerate(cluster.jobs()) if job["state"] == "RUNNING" and job["task"] != 1]
-        cluster.lose(index, state)
+    future = executor.submit(never_looks_up, tmp_path / "work")
+    until((tmp_path / "work" / "began.0").exists)
+    other = executor.submit(divmod, 7, 2)
+    until(lambda: len(cluster.jobs()) == 2)
+    cluster.lose(0, state)
+    until((tmp_path / "work" / "began.1").exists)
+    cluster.lose(-1, state)
     with pytest.raises(StepError, match=f"{words}.*; the one before it was lost too; its log: .*_log.err"):
         future.result(WAIT)
     assert other.result(WAIT) == (3, 1)
@@ -339,11 +346,11 @@ def test_a_process_that_ends_is_lost(make: Make, cluster: FakeSlurm) -> None:
 
 
 def test_a_job_runs_several_steps_in_one_process(by_hand: Make, cluster: FakeSlurm) -> None:
-    executor = by_hand(steps_per_job=2)
+    executor = by_hand(steps_per_job=2, minutes=30)
     futures = [executor.submit(surroundings) for _ in range(5)]
     executor.round()
     executor.round()
-    assert len(cluster.jobs()) == 3
+    assert {"array=0-2%3", "time=60"} <= directives(cluster.scripts()[0])
     cluster.unsay("hold")
     until(lambda: executor.round() or all(future.done() for future in futures))
     pids = [future.result()[-1] for future in futures]
@@ -459,21 +466,21 @@ test_slurm.drive(Path(sys.argv[1]), print)
 def drive(folder: Path, say: Callable[..., Any]) -> Any:
     """Run a plan of three trainings as jobs, which wait for a file; `say` is told of each event."""
     plan, store = fake_plan(folder), Store.open(folder / "store")
-    executor = WaitingInTrainings(Slurm(minutes=600).make(site(folder)), folder / "trainings")
+    executor = Wrapped(Slurm(minutes=600).make(site(folder)), waits_in_trainings, folder / "trainings")
     try:
         return execute(plan, store, executor, lambda what, key, _: say(what, flush=True))
     finally:
         executor.inner.close()
 
 
-class WaitingInTrainings:
-    """An executor whose trainings are fakes that wait for a file."""
+class Wrapped:
+    """An executor that runs `by(folder, fn, *args)` instead of `fn(*args)`."""
 
-    def __init__(self, inner: Any, folder: Path) -> None:
-        self.inner, self.folder, self.slots, self.sharing = inner, folder, inner.slots, inner.sharing
+    def __init__(self, inner: Any, by: Callable[..., Any], folder: Path) -> None:
+        self.inner, self.by, self.folder, self.slots, self.sharing = inner, by, folder, inner.slots, inner.sharing
 
     def submit(self, fn: Any, /, *args: Any, needs: Any = None) -> Any:
-        return self.inner.submit(waits_in_trainings, self.folder, fn, *args, needs=needs)
+        return self.inner.submit(self.by, self.folder, fn, *args, needs=needs)
 
     def stop(self) -> None:
         self.inner.stop()
@@ -613,26 +620,19 @@ def test_a_study_runs_by_the_command(
 
 @pytest.mark.slow
 def test_a_training_that_is_preempted_ends_with_the_numbers_of_a_calm_one(
-    cluster: FakeSlurm, tmp_path: Path, command: Command, bert: Path
+    make: Make, cluster: FakeSlurm, tmp_path: Path, bert: Path
 ) -> None:
-    words = study_words(bert, tmp_path, seeds=[1])
-    words["strategies"] = {"direct": {"kind": "direct"}}
+    words = study_words(bert, tmp_path, strategies={"direct": {"kind": "direct"}})
     words["task"].pop("stop")
-    words["recipe"] = {**words["recipe"], "epochs": 40, "batch_size": 4}
-    options = {"minutes": 600}
-    placed = {**words, "placement": {**HERE, "executor": "slurm", "options": options}}
-    study = write_study(tmp_path / "study.toml", placed)
-    driver = subprocess.Popen(
-        [sys.executable, "-m", "layover.cli", "run", str(study), "--store", str(tmp_path / "store")],
-        stdout=subprocess.DEVNULL, cwd=tmp_path,
-    )  # fmt: skip
-    progress = tmp_path / "store" / "claims"
-    until(lambda: any('"step"' in path.read_text() for path in progress.glob("*.json")))
-    cluster.signal(0, signal.SIGTERM)
-    assert driver.wait(WAIT) == 0
+    words["recipe"] = {**words["recipe"], "epochs": 2, "batch_size": 2}
+    study = write_study(tmp_path / "study.toml", words)
+    (tmp_path / "preempted").mkdir()
+    executor = Wrapped(make(**LONG), preempted_in_its_fifth_step, tmp_path / "preempted")
+    assert Session.open(study, tmp_path / "store").run(executor).complete
     assert [job["restarts"] for job in cluster.jobs()] == [1]
-    calm = write_study(tmp_path / "calm.toml", words)
-    assert command("run", calm, "--store", tmp_path / "calm").code == 0
+    steps = [path.read_text() for path in sorted((tmp_path / "preempted").iterdir())]
+    assert steps == ["5", "16"]  # of 21: what was done before was not done again
+    run_study(study, store=tmp_path / "calm")
     assert numbers(tmp_path / "store") == numbers(tmp_path / "calm")
 
 

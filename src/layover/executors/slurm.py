@@ -24,6 +24,7 @@ PROGRAMS = ("sbatch", "srun", "sacct", "scancel", "squeue", "scontrol")
 SETUP = "LAYOVER_SLURM_SETUP"  # shell lines to run first in a job; no word of a study, since they are code
 NO_LIMIT = 10_000  # steps in the queue at once
 STATES_SECONDS = 30.0  # between two questions to Slurm's accounting
+HURRY_SECONDS = 4.0  # the same, once jobs are asked to stop
 ENDING_SECONDS = 30.0  # until processes on this machine are given up
 MISSING_SECONDS = 60.0  # after a job's end: files take their time to show on other machines, and so does queueing again
 # what else a study may ask of sbatch: nothing that names a program, an environment or a file
@@ -43,7 +44,8 @@ class Slurm:
     `gres` asks for GPUs where a step needs any, "{gpus}" in it stands for how many. `minutes` are the time limit of
     steps of which nothing else is said; `notice` seconds before its end, or when its place is needed, a job
     writes its checkpoint and is queued again, after at most `requeues` time limits. `at_once` jobs of an array run at
-    the same time at most (0: all). A job runs `steps_per_job` steps that have equal needs, one after the other.
+    the same time at most (0: all). A job runs `steps_per_job` steps that have equal needs, one after the other, and has
+    the time of all.
     `sbatch` are more of that program's options. `cluster` is "local" for processes on this machine instead of jobs.
     """
 
@@ -109,14 +111,15 @@ class Slurm:
         """How many GPUs a job gets: Slurm deals out whole ones. `gpus` where the needs do not say."""
         return gpus if needs.gpus is None else math.ceil(needs.gpus)
 
-    def parameters(self, needs: Needs, gpus: int) -> dict[str, Any]:
-        """What submitit is to ask of sbatch for jobs with these needs; `gpus` where the needs do not say how many."""
-        gpus = self.gpus_of(needs, gpus)
+    def parameters(self, needs: Needs, gpus: int, steps: int = 1) -> dict[str, Any]:
+        """What submitit is to ask of sbatch for jobs of so many steps with these needs; `gpus` as in `gpus_of`."""
+        gpus, minutes = self.gpus_of(needs, gpus), (needs.minutes or self.minutes) * steps
         setup = os.environ.get(SETUP, "").splitlines()
+        more = {name: value for name, value in {"requeue": True, **self.sbatch}.items() if value is not False}
         return {
             "job_name": re.sub(r"[^A-Za-z0-9_.+-]+", "-", f"layover {needs.name}").strip("-"),
-            "time": needs.minutes or self.minutes,
-            "signal_delay_s": self.notice,
+            "time": minutes,
+            "signal_delay_s": min(self.notice, 30 * minutes),  # some of a short job's time is for work
             "cpus_per_task": math.ceil(needs.cpus) if needs.cpus else None,
             "mem": f"{math.ceil(needs.memory_gb * 1024)}MB" if needs.memory_gb else None,
             "gpus_per_node": gpus if gpus and not self.gres else None,
@@ -128,16 +131,21 @@ class Slurm:
             "array_parallelism": self.at_once or ARRAY_MOST,
             "setup": setup or None,
             "wckey": None,
-            "additional_parameters": {"requeue": True, **self.sbatch},
+            "additional_parameters": more,
         }
 
 
 def _own_folder(parent: Path) -> Path:
     """A new folder for a run's jobs that nobody else can write to: submitit keeps pickles in it."""
     folder = parent.absolute() / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
-    folder.mkdir(parents=True)
-    folder.chmod(0o700)
+    parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700)
     return folder
+
+
+def _most_steps(errands: Sequence[Errands]) -> int:
+    """How many steps one of these jobs runs at most."""
+    return max(len(each.calls) for each in errands)
 
 
 class Queue:
@@ -148,7 +156,7 @@ class Queue:
     def __init__(self, options: Slurm, folder: Path, gpus: int) -> None:
         self._options, self._folder, self._gpus = options, folder, gpus
         self._states: Mapping[str, str] = {}
-        self._ask_again = 0.0
+        self._ask_again, self._every = 0.0, STATES_SECONDS
         self.patience = MISSING_SECONDS
 
     def begin(self, errands: Sequence[Errands], needs: Needs) -> list[Any]:
@@ -156,7 +164,7 @@ class Queue:
         from submitit import SlurmExecutor
 
         executor = SlurmExecutor(self._folder, max_num_timeout=self._options.requeues)
-        executor.update_parameters(**self._options.parameters(needs, self._gpus))
+        executor.update_parameters(**self._options.parameters(needs, self._gpus, _most_steps(errands)))
         with executor.batch():
             jobs = [executor.submit(each) for each in errands]
         return jobs
@@ -169,11 +177,12 @@ class Queue:
         left = [job for job in jobs if job.job_id not in done]
         if left and time.monotonic() >= self._ask_again:
             self._states = _states(left)
-            self._ask_again = time.monotonic() + STATES_SECONDS
+            self._ask_again = time.monotonic() + self._every
         return {**self._states, **done}
 
     def ask(self, jobs: Sequence[Any]) -> None:
         """Two calls of scancel: one takes back what waits, one is a signal to what runs."""
+        self._ask_again, self._every, self.patience = 0.0, min(STATES_SECONDS, HURRY_SECONDS), 0.0  # somebody waits
         _call("scancel", "--state=PENDING", *_arrays(jobs))
         _call("scancel", "--signal=USR2", *_arrays(jobs))
 
@@ -220,7 +229,7 @@ class Here:
         from submitit import LocalExecutor
 
         executor = LocalExecutor(self._folder, max_num_timeout=self._options.requeues)
-        asked = self._options.parameters(needs, self._gpus)
+        asked = self._options.parameters(needs, self._gpus, _most_steps(errands))
         executor.update_parameters(
             timeout_min=asked["time"],
             signal_delay_s=asked["signal_delay_s"],

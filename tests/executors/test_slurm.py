@@ -631,7 +631,7 @@ def test_a_training_that_is_preempted_ends_with_the_numbers_of_a_calm_one(
     assert Session.open(study, tmp_path / "store").run(executor).complete
     assert [job["restarts"] for job in cluster.jobs()] == [1]
     steps = [path.read_text() for path in sorted((tmp_path / "preempted").iterdir())]
-    assert steps == ["5", "16"]  # of 21: what was done before was not done again
+    assert steps == ["5", "17"]  # of 22: what was done before was not done again
     run_study(study, store=tmp_path / "calm")
     assert numbers(tmp_path / "store") == numbers(tmp_path / "calm")
 

@@ -88,7 +88,7 @@ def _answer(fn: Callable[..., Any], args: tuple[Any, ...]) -> Answer:
     except Exception as error:
         answer = False, error
     try:
-        ForkingPickler.loads(ForkingPickler.dumps(answer))
+        ForkingPickler.loads(ForkingPickler.dumps(answer))  # type: ignore[attr-defined]
     except Exception:  # what cannot be handed over is told in words
         return False, StepError(f"cannot be handed over: {answer[1]!r}")
     return answer

@@ -190,8 +190,7 @@ class Waves:
         except RuntimeError as error:
             self._refused(errands, error)
             return
-        for job, pack in zip(jobs, packs, strict=True):
-            self._running[job.job_id] = _Running(job, pack)
+        self._running |= {job.job_id: _Running(job, pack) for job, pack in zip(jobs, packs, strict=True)}
 
     def _refused(self, errands: list[_Errand], error: RuntimeError) -> None:
         """Ask again later while other jobs are there, since a queue may be full; else it is for the user to mend."""
@@ -229,10 +228,7 @@ class Waves:
             self._lost(running, "FAILED", f"failed ({_reason(error)})")
             return
         for errand, answer in zip(running.errands, answers, strict=True):
-            if answer is None:
-                self._again([errand])
-            else:
-                errand.settle(answer)
+            self._again([errand]) if answer is None else errand.settle(answer)
         went_well = all(answer is not None and answer[0] for answer in answers)
         self._logs_matter |= not went_well
         paths = running.job.paths

@@ -190,6 +190,14 @@ def test_a_job_has_the_threads_that_were_asked_for(make: Make, monkeypatch: pyte
     assert one.result(WAIT)[0] == "1"
 
 
+def test_a_command_that_is_a_job_itself_hands_nothing_of_it_on(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_MEM_PER_CPU", "4096")
+    told = make().submit(surroundings, "SLURM_MEM_PER_CPU", "SLURM_JOB_ID").result(WAIT)
+    assert told[:2] == [None, "101"]
+    assert os.environ["SLURM_MEM_PER_CPU"] == "4096"
+
+
 # what comes of a job
 
 
@@ -612,7 +620,10 @@ def test_a_study_runs_by_the_command(
     assert len(made[0].runs()) == 6
     asked = [directives(script) for script in cluster.scripts()]
     assert all("partition=short" in words for words in asked)
-    assert {"cpus-per-task=4", "time=77"} <= set.union(*[words for words in asked if "cpus-per-task=2" not in words])
+    sources = [words for words in asked if "cpus-per-task=4" in words]
+    assert sources
+    assert all({"time=77", "time=154"} & words for words in sources)  # of one step, or of two
+    assert all({"time=120", "time=240"} & words for words in asked if words not in sources)
     assert not list((tmp_path / "store" / "jobs").iterdir())
     again = command("run", study, "--store", tmp_path / "store", "--executor", "slurm")
     assert "0 steps run, 6 reused" in again.out

@@ -11,6 +11,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -162,10 +163,12 @@ class Queue:
     def begin(self, errands: Sequence[Errands], needs: Needs) -> list[Any]:
         """Queue an array, or one job."""
         from submitit import SlurmExecutor
+        from submitit.helpers import clean_env
 
         executor = SlurmExecutor(self._folder, max_num_timeout=self._options.requeues)
         executor.update_parameters(**self._options.parameters(needs, self._gpus, _most_steps(errands)))
-        with executor.batch():
+        within_a_job = "SLURM_JOB_ID" in os.environ  # whose memory, cores and GPUs are not to be those of its own jobs
+        with clean_env() if within_a_job else nullcontext(), executor.batch():
             jobs = [executor.submit(each) for each in errands]
         return jobs
 

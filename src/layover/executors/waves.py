@@ -227,13 +227,13 @@ class Waves:
         except Exception as error:  # the job could not so much as begin, or its result cannot be read
             self._lost(running, "FAILED", f"failed ({_reason(error)})")
             return
-        for errand, answer in zip(running.errands, answers, strict=True):
-            self._again([errand]) if answer is None else errand.settle(answer)
         went_well = all(answer is not None and answer[0] for answer in answers)
         self._logs_matter |= not went_well
         paths = running.job.paths
         for path in (paths.submitted_pickle, paths.result_pickle, *(paths.stdout, paths.stderr) * went_well):
             path.unlink(missing_ok=True)
+        for errand, answer in zip(running.errands, answers, strict=True):
+            self._again([errand]) if answer is None else errand.settle(answer)
 
     def _lost(self, running: _Running, how: str, words: str) -> None:
         """Try what was lost with its job once more, but not what somebody cancelled."""

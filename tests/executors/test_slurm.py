@@ -7,8 +7,9 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -461,6 +462,37 @@ def test_closing_ends_jobs_at_work(make: Make, cluster: FakeSlurm, tmp_path: Pat
     assert cluster.states() == ["CANCELLED by 0"]
     with pytest.raises(StepError, match="the run was stopped"):
         executor.submit(divmod, 7, 2)
+
+
+def test_stopping_what_is_closed_is_harmless(make: Make) -> None:
+    executor = make()
+    executor.close()
+    executor.stop()
+
+
+class Broken:
+    """A cluster of which nothing can be learnt."""
+
+    tick, patience = 0.01, 0.0
+
+    def begin(self, work: Sequence[errands.Errands], needs: Needs) -> list[Any]:
+        return [SimpleNamespace(job_id=str(number)) for number in range(len(work))]
+
+    def look(self, jobs: Sequence[Any]) -> Mapping[str, str]:
+        raise ValueError("a bug")
+
+    def ask(self, jobs: Sequence[Any]) -> None: ...
+
+    def cancel(self, jobs: Sequence[Any]) -> None: ...
+
+
+def test_whoever_waits_learns_of_a_bug(tmp_path: Path) -> None:
+    executor = Waves(Broken(), tmp_path / "none", 9)
+    future = executor.submit(divmod, 7, 2)
+    assert isinstance(future.exception(WAIT), ValueError)
+    with pytest.raises(StepError):
+        executor.submit(divmod, 7, 2)
+    executor.close()
 
 
 DRIVER = """

@@ -75,9 +75,14 @@ class _Errand:
     lost: int = 0
 
     def settle(self, answer: Answer) -> None:
-        """Tell whoever waits."""
+        """Tell whoever waits, unless it was told already."""
         returned, value = answer
-        self.future.set_result(value) if returned else self.future.set_exception(value)
+        if not self.future.done():
+            self.future.set_result(value) if returned else self.future.set_exception(value)
+
+    def fail(self, error: BaseException) -> None:
+        """Tell whoever waits what went wrong."""
+        self.settle((False, error))
 
 
 @dataclass
@@ -123,7 +128,8 @@ class Waves:
 
     def stop(self) -> None:
         """Ask all jobs to end soon, with checkpoints, and not to come back."""
-        stop_file(self._folder).touch()
+        with suppress(FileNotFoundError):  # it is closed, then
+            stop_file(self._folder).touch()
         self._stopping = True
 
     def close(self) -> None:
@@ -161,7 +167,7 @@ class Waves:
         self._let_go(error)
         for running in self._running.values():
             for errand in running.errands:
-                errand.future.set_exception(error)
+                errand.fail(error)
         self._running.clear()
 
     def _let_go(self, error: BaseException) -> None:
@@ -169,7 +175,7 @@ class Waves:
         with self._lock:
             waiting, self._new, self._seen = self._new, [], 0
         for errand in waiting:
-            errand.future.set_exception(error)
+            errand.fail(error)
 
     def _wave(self) -> list[_Errand]:
         """What is to be sent now: nothing as long as more comes."""
@@ -185,8 +191,9 @@ class Waves:
         once_lost = any(errand.lost for errand in errands)  # then it is to be seen which of them it was
         packs = list(_chunks(errands, 1 if once_lost else self._each))
         work = [Errands(tuple((e.fn, e.args) for e in pack), self._folder, self._threads) for pack in packs]
+        more = f" and {len(errands) - 1} more" if len(errands) > 1 else ""
         try:
-            jobs = self._cluster.begin(work, _named(needs, errands))
+            jobs = self._cluster.begin(work, replace(needs, name=f"{errands[0].needs.name}{more}"))
         except RuntimeError as error:
             self._refused(errands, error)
             return
@@ -201,7 +208,7 @@ class Waves:
         hint = "mend [placement.needs] or [placement.options]; workers = N has so many steps in the queue at most"
         told = UserError(Problem("placement", f"the cluster takes no such job: {error}", hint))
         for errand in errands:
-            errand.future.set_exception(told)
+            errand.fail(told)
 
     def _again(self, errands: Iterable[_Errand]) -> None:
         with self._lock:
@@ -214,11 +221,13 @@ class Waves:
             if how is None:
                 running.ended = None  # it may have been queued again
             elif how == DONE:
-                self._read(self._running.pop(number))
+                self._read(running)
+                del self._running[number]
             elif running.ended is None:
                 running.ended = now
             elif now - running.ended >= self._cluster.patience:
-                self._lost(self._running.pop(number), how, WORDS[how])
+                self._lost(running, how, WORDS[how])
+                del self._running[number]
 
     def _read(self, running: _Running) -> None:
         """Hand over the answers of a job that is done."""
@@ -243,11 +252,10 @@ class Waves:
         for errand in running.errands:
             errand.lost += how not in NOBODYS_FAULT
             if self._stopping:
-                errand.future.set_exception(Stopped("was asked to stop"))
+                errand.fail(Stopped("was asked to stop"))
             elif how == "CANCELLED" or errand.lost >= TRIES:
                 again = "; the one before it was lost too" if errand.lost > 1 else ""
-                told = f"its job {job.job_id} {words}{again}; its log: {job.paths.stderr}"
-                errand.future.set_exception(StepError(told))
+                errand.fail(StepError(f"its job {job.job_id} {words}{again}; its log: {job.paths.stderr}"))
             else:
                 self._again([errand])
 
@@ -258,12 +266,6 @@ def _alike(wave: Iterable[_Errand]) -> list[tuple[Needs, list[_Errand]]]:
     for errand in wave:
         found[replace(errand.needs, name=""), errand.lost > 0].append(errand)
     return [(needs, part) for (needs, _), all_of in found.items() for part in _chunks(all_of, ARRAY_MOST)]
-
-
-def _named(needs: Needs, errands: Sequence[_Errand]) -> Needs:
-    """The needs, named for people after the first of what has them."""
-    more = f" and {len(errands) - 1} more" if len(errands) > 1 else ""
-    return replace(needs, name=f"{errands[0].needs.name}{more}")
 
 
 def _chunks(items: Sequence[Item], most: int) -> Iterator[list[Item]]:

@@ -43,8 +43,14 @@ NOT_ON_WORKERS = {
     "query",
     "upkeep",
 }  # rows 2 and 3, for whoever declares and concludes
-# in functions that read the Hub, or that a recipe has to ask for
-LAZY_EXTRA = {("tasks/hub.py", "datasets"), ("tasks/tasksource.py", "tasksource"), ("train/lora.py", "peft")}
+# in functions that read the Hub, or that a recipe or a placement has to ask for
+LAZY_EXTRA = {
+    ("tasks/hub.py", "datasets"),
+    ("tasks/tasksource.py", "tasksource"),
+    ("train/lora.py", "peft"),
+    ("executors/slurm.py", "submitit"),
+    ("executors/errands.py", "submitit"),
+}
 LOOKS_AT_TORCH = {"doctor.py"}  # it reports whether torch imports and which device it finds
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 PICKLING_CALLS = {"torch.load", "torch.save", "pd.read_pickle"}

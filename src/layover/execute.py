@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 
+from layover.claims import alive, read_claim
 from layover.cost import expected
 from layover.errors import StepError
 from layover.executors import Executor
@@ -206,9 +207,11 @@ class _Walk:
         self._retry_elsewhere()
 
     def _retry_elsewhere(self) -> None:
-        for key in self.elsewhere:
+        """Try those again that nobody is at any more, as far as can be seen from here."""
+        claims = {key: read_claim(self.store.claim(key)) for key in self.elsewhere}
+        self.elsewhere = [key for key, claim in claims.items() if claim is not None and alive(claim)]
+        for key in claims.keys() - set(self.elsewhere):
             heapq.heappush(self.ready, (self.order[key], key))
-        self.elsewhere = []
 
     def _block(self, failed: str) -> None:
         """Take out whatever stands on a failed step."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +18,9 @@ from layover import pulse
 from layover.claims import Claim
 from layover.encoders import Encoder
 from layover.execute import execute
-from layover.executors import Executor, Needs
+from layover.executors import Executor, Needs, Site
 from layover.executors.local import InProcess
+from layover.executors.slurm import Slurm
 from layover.executors.workers import Workers
 from layover.plan import Plan, compile_plan
 from layover.run import WORK
@@ -49,11 +52,22 @@ def two_workers() -> Workers:
     return Workers(2)
 
 
-EXECUTORS: list[Callable[[], Executor]] = [InProcess, Threads, two_workers]
+def slurm_here() -> Executor:
+    """Jobs of Slurm's executor, as processes on this machine, with files in the current directory."""
+    site = Site(
+        workers=3, trainings=9, device="cpu", threads=1, timeout=0.0, devices_per_step=1, folder=Path("jobs"),
+        prepare=lambda: None,
+    )  # fmt: skip
+    return Slurm(cluster="local", steps_per_job=3).make(site)
+
+
+EXECUTORS: list[Callable[[], Executor]] = [InProcess, Threads, two_workers, slurm_here]
 
 
 @pytest.fixture(params=EXECUTORS, ids=lambda make: make.__name__)
-def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+def executor(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))  # so that jobs find the tests
+    monkeypatch.chdir(tmp_path)
     made = request.param()
     yield made
     made.close()

@@ -43,7 +43,8 @@ NOT_ON_WORKERS = {
     "upkeep",
 }  # rows 2 and 3, for whoever declares and concludes
 # in functions that read the Hub, or that a recipe has to ask for
-LAZY_EXTRA = {("tasks/hub.py", "datasets"), ("tasks/tasksource.py", "tasksource"), ("train/lora.py", "peft")}
+LAZY_EXTRA = {("tasks/hub.py", "datasets"), ("tasks/tasksource.py", "tasksource"), ("train/lora.py", "peft"),
+              ("executors/ray.py", "ray"), ("executors/ray_cluster.py", "ray")}  # fmt: skip
 LOOKS_AT_TORCH = {"doctor.py"}  # it reports whether torch imports and which device it finds
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 PICKLING_CALLS = {"torch.load", "torch.save", "pd.read_pickle"}

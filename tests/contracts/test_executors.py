@@ -49,12 +49,14 @@ def two_workers() -> Workers:
     return Workers(2)
 
 
-EXECUTORS: list[Callable[[], Executor]] = [InProcess, Threads, two_workers]
+EXECUTORS: dict[str, Callable[[], Executor]] = {"in_process": InProcess, "threads": Threads, "two_workers": two_workers}
+CLUSTERS = {"on_ray": {"device": "cpu", "workers": 2}}  # fixtures that make executors, and of which site
 
 
-@pytest.fixture(params=EXECUTORS, ids=lambda make: make.__name__)
+@pytest.fixture(params=[*EXECUTORS, *CLUSTERS])
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    made = request.param()
+    name = request.param
+    made = EXECUTORS[name]() if name in EXECUTORS else request.getfixturevalue(name)(**CLUSTERS[name])
     yield made
     made.close()
 

@@ -46,7 +46,9 @@ INTERRUPTED = 130  # what typer exits with on Ctrl-C
 @about_a_study
 def run_command(
     asked: Asked,
-    executor: Annotated[str, typer.Option("--executor", help="Where steps run: local. Default: the study's.")] = "",
+    executor: Annotated[
+        str, typer.Option("--executor", help="Where steps run: local or ray. Default: the study's.")
+    ] = "",
     workers: Annotated[
         str, typer.Option("--workers", help="Steps that run at once, or gpus: one on each. Default: the study's.")
     ] = "",

@@ -22,7 +22,6 @@ from layover.executors.executor import Executor, Needs, Site
 from layover.places import Places
 
 TRIES = 2  # a second loss says more about the step than about the machine
-JOB = "ray job submit --address {} --working-dir . -- layover run STUDY --executor ray --store SHARED_FOLDER"
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,7 @@ class Ray:
     autoscaling: bool = False
 
     def __post_init__(self) -> None:
-        if self.address.startswith(("http://", "https://")):
-            hint = f"submit the command itself: {JOB.format(self.address)}"
-            raise UserError(Problem("address", f"{self.address!r} takes jobs, not tasks", hint))
+        ray_cluster.check_takes_tasks(self.address, "address")
         for name in ("num_cpus", "num_gpus"):
             if getattr(self, name) is not None and self.address not in ("", "local"):
                 hint = 'leave it out, or say address = "local"'

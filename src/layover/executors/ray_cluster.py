@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SECONDS = 10.0  # for a cluster's port to answer: Ray itself tries for five minutes
 OBJECTS_BYTES = 80 << 20  # Ray's shared memory: what steps hand over is small, and files go through the store
+JOB = "ray job submit --address {} --working-dir . -- layover run STUDY --executor ray --store SHARED_FOLDER"
 TEMPORARY = Path("/tmp")  # sockets lie below it, and their paths may have 107 characters
 CURRENT = TEMPORARY / "ray" / "ray_current_cluster"  # where `ray start` notes the address for "auto"
 
@@ -40,7 +41,8 @@ def connected(options: Ray, cpu_only: bool) -> Callable[[], None]:
     address = options.address or os.environ.get("RAY_ADDRESS", "") or "local"
     if address == "local":
         return _started(options, cpu_only)
-    _check(address)
+    check_takes_tasks(address, "RAY_ADDRESS")
+    _check_answers(address)
     _init(address, options, runtime_env=options.runtime_env or None)
     return ray.shutdown
 
@@ -49,7 +51,7 @@ def _started(options: Ray, cpu_only: bool) -> Callable[[], None]:
     """Start a cluster of this machine alone, whose processes end with this one however that ends."""
     import ray
 
-    folder = tempfile.mkdtemp(prefix="layover-ray-", dir=TEMPORARY if TEMPORARY.is_dir() else None)
+    folder = tempfile.mkdtemp(prefix=f"layover-ray-{os.getpid()}-", dir=TEMPORARY if TEMPORARY.is_dir() else None)
 
     def leave() -> None:
         ray.shutdown()
@@ -58,10 +60,11 @@ def _started(options: Ray, cpu_only: bool) -> Callable[[], None]:
     # workers import what the command can, wherever it was started
     path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     environment = {**options.runtime_env, "env_vars": {**path, **options.runtime_env.get("env_vars", {})}}
+    cpus = _cores() if options.num_cpus is None else options.num_cpus
     gpus = 0 if cpu_only and options.num_gpus is None else options.num_gpus
     try:
         _init(
-            "local", options, runtime_env=environment, num_cpus=options.num_cpus or _cores(), num_gpus=gpus,
+            "local", options, runtime_env=environment, num_cpus=cpus, num_gpus=gpus,
             include_dashboard=False, object_store_memory=OBJECTS_BYTES, _temp_dir=folder,
         )  # fmt: skip
     except BaseException:
@@ -100,7 +103,14 @@ def _own_signals() -> Iterator[None]:
             signal.signal(number, handler or signal.SIG_DFL)
 
 
-def _check(address: str) -> None:
+def check_takes_tasks(address: str, place: str) -> None:
+    """Raise UserError for the address of a dashboard: what is sent there is a command, which runs in the cluster."""
+    if address.startswith(("http://", "https://")):
+        hint = f"submit the command itself: {JOB.format(address)}"
+        raise UserError(Problem(place, f"{address!r} takes jobs, not tasks", hint))
+
+
+def _check_answers(address: str) -> None:
     """Raise UserError where nobody listens at an address, long before Ray would give up."""
     named = address
     if address == "auto":
@@ -168,7 +178,7 @@ def in_words(error: BaseException) -> str:
     if isinstance(error, RayTaskError):
         return f"could not begin on the cluster, where this layover must be installed too: {_last_line(error)}"
     if isinstance(error, RuntimeEnvSetupError):
-        return f"the runtime_env of [placement.options] could not be set up: {_first_line(error)}"
+        return f"the runtime_env of [placement.options] could not be set up: {_last_line(error)}"
     if isinstance(error, OutOfMemoryError):
         what = "the memory of its machine ran out, as it did before: say memory_gb in [placement.needs]"
     elif isinstance(error, NodeDiedError):

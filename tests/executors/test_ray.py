@@ -215,7 +215,7 @@ class TestMachines:
         (errors.NodeDiedError("it is gone"), True, "its machine was lost, as was the one before"),
         (errors.WorkerCrashedError(), True, "its process was lost, as was the one before"),
         (errors.ObjectLostError("ab", "cd", "ef"), True, "its process was lost"),
-        (errors.RuntimeEnvSetupError("pip failed"), False, "the runtime_env of .* could not be set up: .*pip failed"),
+        (errors.RuntimeEnvSetupError("pip failed"), False, "could not set up its environment .*pip failed"),
         (errors.TaskUnschedulableError("its node is gone"), False, r"its node is gone \(TaskUnschedulableError\)"),
         (ConnectionError("no answer"), False, r"no answer \(ConnectionError\)"),
     ],
@@ -254,6 +254,7 @@ class TestRefused:
         ("options", "words"),
         [
             ({"address": "http://head:8265"}, "ray job submit --address http://head:8265 .* layover run STUDY"),
+            ({"address": "ray://head:10001"}, "say it to the command: RAY_ADDRESS=ray://head:10001 layover run STUDY"),
             ({"address": "auto", "num_cpus": 2}, "placement.options.num_cpus: is for a cluster that is started here"),
             ({"adress": "auto"}, "did you mean 'address'"),
             ({"num_gpus": "two"}, "placement.options.num_gpus"),
@@ -275,21 +276,33 @@ class TestRefused:
         with pytest.raises(MissingExtra, match=r"pip install 'layover\[ray\]'"):
             Ray().make(site())
 
+    def test_an_address_that_was_noted_and_is_stale(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("ray.is_initialized", lambda: False)
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        monkeypatch.setattr(ray_cluster, "CURRENT", tmp_path / "noted")
+        with socket.socket() as taken:  # nobody listens there
+            taken.bind(("127.0.0.1", 0))
+            (tmp_path / "noted").write_text(f"127.0.0.1:{taken.getsockname()[1]}\n")
+            with pytest.raises(UserError, match=r"noted: '127\.0\.0\.1:.*': no Ray cluster answers there"):
+                Ray(address="auto").make(site())
+
     @pytest.mark.parametrize(
-        ("options", "words"),
+        ("address", "options", "words"),
         [
-            ({"address": "127.0.0.1:{}"}, "options.address: '127.0.0.1:{}': no Ray cluster answers there"),
-            ({"address": "ray://127.0.0.1:{}"}, "options.address: 'ray://127.0.0.1:{}': no Ray cluster answers there"),
-            ({"num_cpus": -1}, "placement.options: no Ray cluster can be started here"),
+            ("127.0.0.1:{}", {}, "RAY_ADDRESS: '127.0.0.1:{}': no Ray cluster answers there"),
+            ("ray://127.0.0.1:{}", {"address": "auto"}, "'ray://127.0.0.1:{}': no Ray cluster answers there"),
+            ("", {"address": "local", "num_cpus": -1}, "placement.executor: no Ray cluster can be started here"),
         ],
     )
-    def test_a_cluster_that_cannot_be_had(self, bert: Path, tmp_path: Path, options: Any, words: str) -> None:
+    def test_a_cluster_that_cannot_be_had(
+        self, bert: Path, tmp_path: Path, address: str, options: Any, words: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """In a process of its own: this one may be connected, and then stays so."""
         with socket.socket() as taken:  # nobody listens there
             taken.bind(("127.0.0.1", 0))
             port = taken.getsockname()[1]
-            named = {name: value.format(port) if isinstance(value, str) else value for name, value in options.items()}
-            placement = {"executor": "ray", "options": named}
+            monkeypatch.setenv("RAY_ADDRESS", address.format(port))
+            placement = {"executor": "ray", "options": options}
             study = write_study(tmp_path / "study.toml", study_words(bert, tmp_path, placement=placement))
             done = layover("run", study, "--store", tmp_path / "store")
         assert done.returncode == 2, done.stderr
@@ -305,7 +318,7 @@ def layover(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 NODES = """
-import json, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 from ray.cluster_utils import Cluster
 from layover.executors.ray import Ray
@@ -316,7 +329,8 @@ folder = Path(sys.argv[1])
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
 nodes = [cluster.add_node(num_cpus=1, object_store_memory=80 << 20) for _ in range(2)]
 before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-executor = Ray(address=cluster.address).make(site(folder=folder / "jobs", device="cpu"))
+os.environ["RAY_ADDRESS"] = cluster.address
+executor = Ray().make(site(folder=folder / "jobs", device="cpu"))
 try:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     future = executor.submit(tells_its_node_and_waits, folder)

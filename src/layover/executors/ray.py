@@ -29,9 +29,9 @@ class Ray:
     """Tasks of a Ray cluster, each with the GPUs, cores and memory that `[placement.needs]` gives its kind of step.
 
     `address`: "local" starts a cluster on this machine, with `num_cpus` and `num_gpus` (None: what is there), and ends
-    it with the run; "auto" is the one that runs here, "host:port" one by its head, "ray://host:port" one by its client
-    server; "" is what RAY_ADDRESS says, as in a Ray job, or else "local". `namespace` and `runtime_env` are Ray's own.
-    With `autoscaling`, what no machine of the cluster can run is waited for, since one may come.
+    it with the run; "auto" is the one that runs here; "" is what RAY_ADDRESS says, as in a Ray job, or else "local".
+    Any other is for RAY_ADDRESS alone: whoever answers there can run code here, which no study may choose. With
+    `autoscaling`, what no machine of the cluster can run is waited for, since one may come.
     """
 
     kind: ClassVar[str] = "ray"
@@ -39,14 +39,16 @@ class Ray:
     address: str = ""
     num_cpus: int | None = None
     num_gpus: int | None = None
-    namespace: str = ""
-    runtime_env: dict[str, Any] = field(default_factory=dict)
     autoscaling: bool = False
 
     def __post_init__(self) -> None:
         ray_cluster.check_takes_tasks(self.address, "address")
+        if self.address not in ("", "local", "auto"):
+            hint = f'choices: "local", "auto"; or say it to the command: RAY_ADDRESS={self.address} layover run STUDY'
+            message = f"{self.address!r} is not for a study to say: whoever answers there can run code here"
+            raise UserError(Problem("address", message, hint))
         for name in ("num_cpus", "num_gpus"):
-            if getattr(self, name) is not None and self.address not in ("", "local"):
+            if getattr(self, name) is not None and self.address == "auto":
                 hint = 'leave it out, or say address = "local"'
                 raise UserError(Problem(name, "is for a cluster that is started here", hint))
 
@@ -99,8 +101,8 @@ class Tasks:
         threads = str(site.threads or os.environ.get("OMP_NUM_THREADS", 1))
         self._place = (os.getcwd(), str(site.folder.resolve()), threads)
         # a process that has used a GPU keeps to it, whichever Ray gives to the next task: it runs one task alone
-        self._on_gpu = ray.remote(max_retries=0, max_calls=1)(_run_on_gpu)
-        self._on_cpu = ray.remote(max_retries=0)(_run_on_cpu)
+        self._on_gpu: Any = ray.remote(max_retries=0, max_calls=1)(_run_on_gpu)
+        self._on_cpu: Any = ray.remote(max_retries=0)(_run_on_cpu)
         self._lock, self._closed, self._stopping = threading.Lock(), False, False
         self._tasks: set[_Task] = set()
         self._ended: SimpleQueue[tuple[_Task, Future[Any]] | None] = SimpleQueue()
@@ -256,7 +258,7 @@ def _run(place: tuple[str, str, str], fn: Callable[..., Any], args: Sequence[Any
     finally:
         signal.signal(signal.SIGINT, before)
     try:
-        return cloudpickle.loads(cloudpickle.dumps(answer))
+        return cloudpickle.loads(cloudpickle.dumps(answer))  # type: ignore[attr-defined]
     except Exception:  # what cannot be pickled is told in words
         return (False, StepError(f"cannot be handed over: {answer[1]!r}"))
 

@@ -38,12 +38,14 @@ def connected(options: Ray, cpu_only: bool) -> Callable[[], None]:
 
     if ray.is_initialized():
         return lambda: None
-    address = options.address or os.environ.get("RAY_ADDRESS", "") or "local"
+    address = options.address
+    if address != "local":
+        address = os.environ.get("RAY_ADDRESS") or address or "local"
     if address == "local":
         return _started(options, cpu_only)
     check_takes_tasks(address, "RAY_ADDRESS")
     _check_answers(address)
-    _init(address, options, runtime_env=options.runtime_env or None)
+    _init(address)
     return ray.shutdown
 
 
@@ -59,13 +61,12 @@ def _started(options: Ray, cpu_only: bool) -> Callable[[], None]:
 
     # workers import what the command can, wherever it was started
     path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    environment = {**options.runtime_env, "env_vars": {**path, **options.runtime_env.get("env_vars", {})}}
     cpus = _cores() if options.num_cpus is None else options.num_cpus
     gpus = 0 if cpu_only and options.num_gpus is None else options.num_gpus
     try:
         _init(
-            "local", options, runtime_env=environment, num_cpus=cpus, num_gpus=gpus,
-            include_dashboard=False, object_store_memory=OBJECTS_BYTES, _temp_dir=folder,
+            "local", runtime_env={"env_vars": path}, num_cpus=cpus, num_gpus=gpus, include_dashboard=False,
+            object_store_memory=OBJECTS_BYTES, _temp_dir=folder,
         )  # fmt: skip
     except BaseException:
         leave()
@@ -73,20 +74,19 @@ def _started(options: Ray, cpu_only: bool) -> Callable[[], None]:
     return leave
 
 
-def _init(address: str, options: Ray, **words: Any) -> None:
+def _init(address: str, **words: Any) -> None:
     import ray
 
     try:
         with _own_signals():
-            ray.init(
-                address, namespace=options.namespace or None, log_to_driver=False, logging_level=logging.ERROR, **words
-            )
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **words)
     except (Exception, SystemExit) as error:  # Ray exits where a cluster stops answering
         with suppress(Exception):
             ray.shutdown()
-        what = "no Ray cluster can be started here" if address == "local" else f"{address!r}: cannot be connected to"
-        hint = "look at the options of [placement.options], or run with --executor local"
-        raise UserError(Problem("placement.options", f"{what}: {_first_line(error)}", hint)) from None
+        local = address == "local"
+        what = "no Ray cluster can be started here" if local else f"{address!r}: cannot be connected to"
+        hint = "look at [placement.options] and RAY_ADDRESS, or run with --executor local"
+        raise UserError(Problem("placement.executor", f"{what}: {_first_line(error)}", hint)) from None
 
 
 @contextmanager
@@ -112,19 +112,20 @@ def check_takes_tasks(address: str, place: str) -> None:
 
 def _check_answers(address: str) -> None:
     """Raise UserError where nobody listens at an address, long before Ray would give up."""
-    named = address
+    named, place = address, "RAY_ADDRESS"
     if address == "auto":
+        place = str(CURRENT)
         with suppress(OSError):
-            named = os.environ.get("RAY_ADDRESS") or CURRENT.read_text(encoding="utf-8").strip()
+            named = CURRENT.read_text(encoding="utf-8").strip()
         if named == "auto":
             return  # Ray looks for a cluster among this machine's processes, and says at once where there is none
     host, _, port = named.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), SECONDS).close()
     except (OSError, ValueError, OverflowError) as error:
-        hint = 'choices: "local", "auto", "host:6379", "ray://host:10001"; is it up? ray status --address HOST:6379'
+        hint = "say RAY_ADDRESS=host:6379 or ray://host:10001; is it up? ray status --address host:6379"
         told = f"{named!r}: no Ray cluster answers there: {_first_line(error)}"
-        raise UserError(Problem("placement.options.address", told, hint)) from None
+        raise UserError(Problem(place, told, hint)) from None
 
 
 def _cores() -> int:
@@ -178,7 +179,7 @@ def in_words(error: BaseException) -> str:
     if isinstance(error, RayTaskError):
         return f"could not begin on the cluster, where this layover must be installed too: {_last_line(error)}"
     if isinstance(error, RuntimeEnvSetupError):
-        return f"the runtime_env of [placement.options] could not be set up: {_last_line(error)}"
+        return f"Ray could not set up its environment (runtime_env): {_last_line(error)}"
     if isinstance(error, OutOfMemoryError):
         what = "the memory of its machine ran out, as it did before: say memory_gb in [placement.needs]"
     elif isinstance(error, NodeDiedError):

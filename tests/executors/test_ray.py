@@ -227,13 +227,14 @@ def test_what_is_lost_is_told_from_what_cannot_be(error: Exception, lost: bool, 
 
 class TestSlots:
     def test_there_is_room_for_as_many_as_the_cluster_holds(self, on_ray: OnRay, tmp_path: Path) -> None:
-        """With two cores and one GPU: one step that has the GPU, or two that have none, or ten with a tenth each."""
+        """With two cores and one GPU: one step that has the GPU, or two that have none, or four with a quarter each."""
         whole, none = on_ray(trainings=20), on_ray(trainings=20, device="cpu")
         assert (whole.slots, none.slots) == (1, 2)
-        held = [whole.submit(stops, tmp_path / str(n), needs=Needs(gpus=0.1, cpus=0.1)) for n in range(9)]
-        assert whole.slots == 10  # these, and one more
-        held.append(whole.submit(stops, tmp_path / "9", needs=Needs(gpus=0.1, cpus=0.1)))
-        assert whole.slots == 10
+        quarter = Needs(gpus=0.25, cpus=0.1)
+        held = [whole.submit(stops, tmp_path / str(n), needs=quarter) for n in range(3)]
+        assert whole.slots == 4  # these, and one more
+        held.append(whole.submit(stops, tmp_path / "3", needs=quarter))
+        assert whole.slots == 4
         assert not any(future.done() for future in held)
         whole.close()
         none.close()

@@ -158,8 +158,6 @@ class Tasks:
             task.future.set_exception(StepError("the run was stopped"))
         self._ended.put(None)
         self._waiter.join()
-        with suppress(OSError):  # somebody else's files are in it
-            self._site.folder.rmdir()
         self._leave()
 
     def _needs_of(self, needs: Needs) -> dict[str, float]:
@@ -187,6 +185,10 @@ class Tasks:
 
     def _begin(self, task: _Task) -> None:
         """Give a task to Ray; its future holds StepError where nothing can come of it."""
+        if task.needs["GPU"] > 1 and task.needs["GPU"] % 1:
+            message = f"needs {task.needs['GPU']:g} GPUs: say a whole number, or a part of one, in [placement.needs]"
+            task.future.set_exception(StepError(message))
+            return
         self._machines = ray_cluster.machines()
         wanted = {name: amount for name, amount in task.needs.items() if amount}
         if not self._autoscaling and not any(

@@ -297,7 +297,7 @@ class Command:
         return Ran(code, out, err)
 
 
-TERMINAL_SECONDS = 120  # imports on a busy machine
+TERMINAL_SECONDS = 300  # imports, and a cluster that starts, on a busy machine
 
 
 class Terminal:

@@ -29,7 +29,7 @@ from layover.study import Study
 
 errors = pytest.importorskip("ray.exceptions", reason="Ray is not installed")
 
-WAIT = 120  # seconds: starting processes on a busy machine
+WAIT = 300  # seconds: starting processes on a busy machine
 OnRay = Callable[..., Any]
 
 

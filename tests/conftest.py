@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from tests.kit import Command, make_encoder, make_generator
+from tests.kit import Command, make_encoder, make_generator, site
 
 # how long an example takes says something of the machine and what else it does, and nothing of the code
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -52,6 +53,27 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
     return Command(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """`on_ray(workers=2)` is an executor on a Ray cluster with two cores and one GPU that it only says it has.
+
+    The cluster is started once for all tests of a module: it takes seconds.
+    """
+    pytest.importorskip("ray", reason="Ray is not installed")
+    from layover.executors.ray import Ray
+
+    folder = tmp_path_factory.mktemp("ray")
+
+    def make(**words: Any) -> Any:
+        return Ray().make(site(folder=folder / "jobs", **words))
+
+    cluster = Ray(address="local", num_cpus=2, num_gpus=1).make(site(folder=folder / "cluster"))
+    try:
+        yield make
+    finally:
+        cluster.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

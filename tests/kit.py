@@ -202,6 +202,14 @@ def publish_fake(store: Store, step: Train, keep: bool = False, **facts: Any) ->
     return key_of(step)
 
 
+def site(**words: Any) -> Any:
+    """The `Site` of a run of one training, in this folder; `words` replace."""
+    from layover.executors import Site
+
+    usual = {"workers": 0, "trainings": 1, "device": "auto", "threads": 1, "timeout": 0.0, "prepare": int}
+    return Site(**{**usual, "devices_per_step": 1, "folder": Path("jobs"), **words})
+
+
 @dataclass
 class Faking:
     """An executor whose trainings are fakes, in whatever process they run; that of the step `bad` breaks."""
@@ -289,7 +297,7 @@ class Command:
         return Ran(code, out, err)
 
 
-TERMINAL_SECONDS = 120  # imports on a busy machine
+TERMINAL_SECONDS = 300  # imports, and a cluster that starts, on a busy machine
 
 
 class Terminal:

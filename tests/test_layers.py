@@ -50,6 +50,8 @@ LAZY_EXTRA = {
     ("train/lora.py", "peft"),
     ("executors/slurm.py", "submitit"),
     ("executors/errands.py", "submitit"),
+    ("executors/ray.py", "ray"),
+    ("executors/ray_cluster.py", "ray"),
 }
 LOOKS_AT_TORCH = {"doctor.py"}  # it reports whether torch imports and which device it finds
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}

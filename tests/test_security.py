@@ -152,6 +152,9 @@ def test_a_study_names_executors_and_never_code(bert: Path, tmp_path: Path) -> N
             Study(**study_words(bert, tmp_path, placement={"executor": name}))
     with pytest.raises(StudyError, match=r"placement\.options\.command"):
         Study(**study_words(bert, tmp_path, placement={"options": {"command": "rm -r /"}}))
+    for options in ({"runtime_env": {"py_executable": "rm -r /"}}, {"address": "ray://elsewhere:10001"}):
+        with pytest.raises(StudyError, match=rf"placement\.options\.{next(iter(options))}"):
+            Study(**study_words(bert, tmp_path, placement={"executor": "ray", "options": options}))
 
 
 # names that would be paths

@@ -47,7 +47,7 @@ INTERRUPTED = 130  # what typer exits with on Ctrl-C
 def run_command(
     asked: Asked,
     executor: Annotated[
-        str, typer.Option("--executor", help="Where steps run: local or slurm. Default: the study's.")
+        str, typer.Option("--executor", help="Where steps run: local, ray or slurm. Default: the study's.")
     ] = "",
     workers: Annotated[
         str, typer.Option("--workers", help="Steps that run at once, or gpus: one on each. Default: the study's.")

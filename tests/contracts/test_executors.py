@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kit import Faking, ends_badly, publish_fake, study_words
+from tests.kit import Faking, ends_badly, publish_fake, site, study_words
 
 from layover import pulse
 from layover.claims import Claim
 from layover.encoders import Encoder
 from layover.execute import execute
-from layover.executors import Executor, Needs, Site
+from layover.executors import Executor, Needs
 from layover.executors.local import InProcess
 from layover.executors.slurm import Slurm
 from layover.executors.workers import Workers
@@ -54,21 +54,21 @@ def two_workers() -> Workers:
 
 def slurm_here() -> Executor:
     """Jobs of Slurm's executor, as processes on this machine, with files in the current directory."""
-    site = Site(
-        workers=3, trainings=9, device="cpu", threads=1, timeout=0.0, devices_per_step=1, folder=Path("jobs"),
-        prepare=lambda: None,
-    )  # fmt: skip
-    return Slurm(cluster="local", steps_per_job=3).make(site)
+    return Slurm(cluster="local", steps_per_job=3).make(site(workers=3, trainings=9, device="cpu"))
 
 
-EXECUTORS: list[Callable[[], Executor]] = [InProcess, Threads, two_workers, slurm_here]
+EXECUTORS: dict[str, Callable[[], Executor]] = {
+    "in_process": InProcess, "threads": Threads, "two_workers": two_workers, "slurm_here": slurm_here
+}  # fmt: skip
+CLUSTERS = {"on_ray": {"device": "cpu", "workers": 2}}  # fixtures that make executors, and of which site
 
 
-@pytest.fixture(params=EXECUTORS, ids=lambda make: make.__name__)
+@pytest.fixture(params=[*EXECUTORS, *CLUSTERS])
 def executor(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))  # so that jobs find the tests
     monkeypatch.chdir(tmp_path)
-    made = request.param()
+    name = request.param
+    made = EXECUTORS[name]() if name in EXECUTORS else request.getfixturevalue(name)(**CLUSTERS[name])
     yield made
     made.close()
 

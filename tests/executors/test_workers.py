@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kit import Command, Faking, Terminal, numbers, study_words, write_study
+from tests.kit import Command, Faking, Terminal, numbers, site, study_words, write_study
 
 from layover.errors import StepError, StudyError
-from layover.executors import Site, devices
+from layover.executors import devices
 from layover.executors.local import Local
 from layover.executors.workers import Workers
 from layover.session import Session
@@ -322,11 +322,6 @@ class TestGpus:
         assert ran.code == 2
         assert "is 'gpus', and no GPU is visible here" in ran.err
         assert "name a number, such as workers = 2" in ran.err
-
-
-def site(**words: Any) -> Site:
-    usual = {"workers": 0, "trainings": 1, "device": "auto", "threads": 1, "timeout": 0.0, "prepare": int}
-    return Site(**{**usual, "devices_per_step": 1, "folder": Path("jobs"), **words})
 
 
 def visible(seconds: float = 0.0) -> str:

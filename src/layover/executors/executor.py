@@ -24,10 +24,14 @@ class Needs:
 
 
 class Executor(Protocol):
-    """Somewhere that runs functions. `slots` is how many it can run at once, and `sharing` how many share a device."""
+    """Somewhere that runs functions. `sharing` is how many of them share a device."""
 
-    slots: int
     sharing: int
+
+    @property
+    def slots(self) -> int:
+        """How many it can run at once, one at least; on a cluster, as far as can be said now."""
+        ...
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, needs: Needs | None = None) -> Future[Any]:
         """Run `fn(*args)` some time; the future holds its result or what it raised.

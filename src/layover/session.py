@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from layover import observations
+from layover.bucket import Bucket
 from layover.errors import Problem, StudyError, UserError, raise_all
 from layover.execute import Event, Summary, execute, needed
 from layover.executors import Executor, Site
@@ -129,6 +130,7 @@ class Session:
             devices_per_step=placement.devices_per_step,
             folder=self.store.root / "jobs",
             prepare=partial(prepare, self.plan.places),
+            everywhere=isinstance(self.store.shared, Bucket),
         )
         return placement.kind().make(site)
 

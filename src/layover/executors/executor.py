@@ -56,7 +56,7 @@ class Site:
     `workers` are the steps that run at once as asked for, "gpus" for one on each GPU, and 0 for one in this process or,
     on a cluster, as many as there is room for. `trainings` are the steps to run that have any work to do, of which each
     uses `devices_per_step` devices. `folder` is where an executor may keep files of its own. `prepare` makes a process
-    a warm one.
+    a warm one. `everywhere` says that the store is in a bucket, which every machine sees whatever folders it has.
     """
 
     workers: int | Literal["gpus"]
@@ -67,6 +67,7 @@ class Site:
     devices_per_step: int
     folder: Path
     prepare: Callable[[], Any]
+    everywhere: bool = False
 
 
 class Kind(Protocol):

@@ -99,7 +99,7 @@ class Tasks:
         self._most = self._most_at_once()
         site.folder.mkdir(parents=True, exist_ok=True)  # a machine that shares the store has it
         threads = str(site.threads or os.environ.get("OMP_NUM_THREADS", 1))
-        self._place = (os.getcwd(), str(site.folder.resolve()), threads)
+        self._place = (os.getcwd(), "" if site.everywhere else str(site.folder.resolve()), threads)
         # a process that has used a GPU keeps to it, whichever Ray gives to the next task: it runs one task alone
         self._on_gpu: Any = ray.remote(max_retries=0, max_calls=1)(_run_on_gpu)
         self._on_cpu: Any = ray.remote(max_retries=0)(_run_on_cpu)
@@ -275,6 +275,6 @@ def _go_to(folder: str, shared: str) -> None:
     """Go where the command runs, so that relative paths mean the same; StepError where the store is not shared."""
     with suppress(OSError):
         os.chdir(folder)
-    if not Path(shared).is_dir():
+    if shared and not Path(shared).is_dir():
         store, machine = Path(shared).parent, socket.gethostname()
         raise StepError(f"the store {store} is not on the machine {machine}: it must be in a folder that all share")

@@ -38,19 +38,19 @@ class Finding:
     advice: str = ""
 
 
-def examine(store: str) -> list[Finding]:
+def examine(store: Path | str) -> list[Finding]:
     """Look at the machine. Takes a few seconds: torch is imported, and the Hub and a bucket are tried once."""
     return [finding for look in LOOKS for finding in look(store)]
 
 
-def _system(_: str) -> Iterator[Finding]:
+def _system(_: Path | str) -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     yield Finding("system", "ok", f"Python {platform.python_version()}, {platform.system()} {platform.machine()}")
     memory = _memory_gb()
     yield Finding("processor", "ok", f"{cores} cores" + (f", {memory:.0f} GB of memory" if memory else ""))
 
 
-def _packages(_: str) -> Iterator[Finding]:
+def _packages(_: Path | str) -> Iterator[Finding]:
     lacking = {name: Finding(name, "missing", "not installed", "pip install layover") for name in REQUIRED}
     for name, extra, use in OPTIONAL:
         lacking[name] = Finding(name, "note", f"not installed ({use})", f"pip install 'layover[{extra}]'")
@@ -61,7 +61,7 @@ def _packages(_: str) -> Iterator[Finding]:
             yield absent
 
 
-def _device(_: str) -> Iterator[Finding]:
+def _device(_: Path | str) -> Iterator[Finding]:
     try:
         import torch
     except ImportError as error:
@@ -80,7 +80,7 @@ def _device(_: str) -> Iterator[Finding]:
     yield Finding("precision", "ok" if bf16 else "note", text, advice)
 
 
-def _encoder(_: str) -> Iterator[Finding]:
+def _encoder(_: Path | str) -> Iterator[Finding]:
     from layover.encoders import find
     from layover.errors import UserError
 
@@ -96,14 +96,14 @@ def _encoder(_: str) -> Iterator[Finding]:
     )
 
 
-def _bucket(store: str) -> Iterator[Finding]:
+def _bucket(store: Path | str) -> Iterator[Finding]:
     from layover.errors import UserError
     from layover.objects import ADDRESS, Objects
 
-    if not ADDRESS.fullmatch(store):
+    if not ADDRESS.fullmatch(str(store)):
         return
     try:
-        objects = Objects.at(store)
+        objects = Objects.at(str(store))
         objects.check()
         yield Finding("store", "ok", f"{objects.url} can be written, and has conditional puts")
     except UserError as error:
@@ -112,7 +112,7 @@ def _bucket(store: str) -> Iterator[Finding]:
         yield Finding("store", "missing", text, problem.hint.partition(", then run")[0])
 
 
-def _disk(store: str) -> Iterator[Finding]:
+def _disk(store: Path | str) -> Iterator[Finding]:
     from layover.errors import UserError
     from layover.store import directory_of
 
@@ -131,7 +131,7 @@ def _disk(store: str) -> Iterator[Finding]:
         yield Finding("disk", "missing", f"{place} cannot be written", "name another directory with --store")
 
 
-def _hub(_: str) -> Iterator[Finding]:
+def _hub(_: Path | str) -> Iterator[Finding]:
     if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
         yield Finding(
             "Hub", "note", "switched off by HF_HUB_OFFLINE", "tasks come from --data; unset it to use the Hub"
@@ -148,7 +148,7 @@ def _hub(_: str) -> Iterator[Finding]:
         )
 
 
-LOOKS: tuple[Callable[[str], Iterator[Finding]], ...] = (
+LOOKS: tuple[Callable[[Path | str], Iterator[Finding]], ...] = (
     _system, _device, _packages, _encoder, _bucket, _disk, _hub,
 )  # fmt: skip
 

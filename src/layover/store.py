@@ -335,9 +335,9 @@ class Store:
         return self.root / "studies" / f"{name}.json"
 
 
-def directory_of(place: str) -> Path:
+def directory_of(place: Path | str) -> Path:
     """The directory of a store, of an address that of its mirror here; raises StoreError where it is no place."""
-    return mirror_of(Objects.at(place).url) if ADDRESS.fullmatch(place) else Path(place)
+    return mirror_of(Objects.at(str(place)).url) if ADDRESS.fullmatch(str(place)) else Path(place)
 
 
 def mirrored(url: str) -> Store:

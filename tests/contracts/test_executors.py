@@ -114,12 +114,12 @@ class TestExecutor:
 
     def test_a_future_holds_the_result(self, executor: Executor) -> None:
         futures = [executor.submit(divmod, n, 3) for n in range(5)]
-        assert [future.result(timeout=30) for future in futures] == [divmod(n, 3) for n in range(5)]
+        assert [future.result(timeout=120) for future in futures] == [divmod(n, 3) for n in range(5)]
 
     def test_a_future_holds_what_was_raised(self, executor: Executor) -> None:
         with pytest.raises(ZeroDivisionError):
-            executor.submit(divmod, 1, 0).result(timeout=30)
-        assert executor.submit(divmod, 1, 1).result(timeout=30) == (1, 0)
+            executor.submit(divmod, 1, 0).result(timeout=120)
+        assert executor.submit(divmod, 1, 1).result(timeout=120) == (1, 0)
 
     def test_what_runs_learns_that_it_is_to_stop(self, executor: Executor, tmp_path: Path) -> None:
         began = tmp_path / "began"
@@ -132,7 +132,7 @@ class TestExecutor:
         asking.start()
         future = executor.submit(runs_until_it_is_asked_to_stop, began)
         with pytest.raises(pulse.Stopped, match="asked to stop"):
-            future.result(timeout=60)
+            future.result(timeout=120)
         asking.join()
 
     def test_closing_twice_is_harmless(self, executor: Executor) -> None:
@@ -141,8 +141,8 @@ class TestExecutor:
 
     def test_what_cannot_be_told_of_is_an_error_too(self, executor: Executor) -> None:
         with pytest.raises(Exception, match="odd"):
-            executor.submit(ends_badly).result(timeout=30)
-        assert executor.submit(divmod, 1, 1).result(timeout=30) == (1, 0)
+            executor.submit(ends_badly).result(timeout=120)
+        assert executor.submit(divmod, 1, 1).result(timeout=120) == (1, 0)
 
     def test_it_walks_a_plan_parents_first_and_runs_each_step_once(
         self, faking: Faking, plan: Plan, store: Store
@@ -180,7 +180,7 @@ class TestExecutor:
 
         def elsewhere() -> None:
             with claim:
-                assert told.wait(30)
+                assert told.wait(120)
                 publish_fake(store, step, keep=True)
 
         worker = threading.Thread(target=elsewhere)

@@ -32,6 +32,7 @@ from layover import pulse
 from layover.errors import MissingExtra, Problem, StepError, UserError
 from layover.execute import execute
 from layover.executors import Needs, Site, errands, slurm, waves
+from layover.executors.errands import Errands
 from layover.executors.slurm import Slurm
 from layover.executors.waves import Waves
 from layover.session import Session
@@ -442,7 +443,7 @@ def test_a_job_that_could_not_yet_hear_asks_itself(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     errands.stop_file(tmp_path).touch()
     try:
-        (answer,) = errands.Errands(((divmod, (7, 2)),), tmp_path)()
+        (answer,) = Errands(((divmod, (7, 2)),), tmp_path)()
     finally:
         pulse.clear()
     assert answer is not None
@@ -475,8 +476,8 @@ class Broken:
 
     tick, patience = 0.01, 0.0
 
-    def begin(self, work: Sequence[errands.Errands], needs: Needs) -> list[Any]:
-        return [SimpleNamespace(job_id=str(number)) for number in range(len(work))]
+    def begin(self, errands: Sequence[Errands], needs: Needs) -> list[Any]:
+        return [SimpleNamespace(job_id=str(number)) for number in range(len(errands))]
 
     def look(self, jobs: Sequence[Any]) -> Mapping[str, str]:
         raise ValueError("a bug")

@@ -251,6 +251,29 @@ class TestSlots:
             on_ray(workers="gpus", devices_per_step=2)
 
 
+class TestStart:
+    def test_it_is_tried_again_where_the_machine_is_busy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        begun: list[str] = []
+        before = set(ray_cluster.TEMPORARY.glob(f"layover-ray-{os.getpid()}-*"))
+
+        def init(address: str, **_: Any) -> None:
+            begun.append(address)
+            if len(begun) < 3:
+                raise RuntimeError("The current node timed out during startup.")
+
+        monkeypatch.setattr("ray.is_initialized", lambda: False)
+        monkeypatch.setattr("ray.init", init)
+        monkeypatch.setattr("ray.shutdown", lambda: None)
+        leave = ray_cluster.connected(Ray(address="local"), cpu_only=True)
+        assert begun == ["local"] * 3
+        leave()
+        begun.clear()
+        monkeypatch.setattr(ray_cluster, "STARTS", 2)
+        with pytest.raises(UserError, match="no Ray cluster can be started here: The current node timed out"):
+            ray_cluster.connected(Ray(address="local"), cpu_only=True)
+        assert set(ray_cluster.TEMPORARY.glob(f"layover-ray-{os.getpid()}-*")) == before
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("options", "words"),
@@ -259,6 +282,7 @@ class TestRefused:
             ({"address": "ray://head:10001"}, "say it to the command: RAY_ADDRESS=ray://head:10001 layover run STUDY"),
             ({"address": "auto", "num_cpus": 2}, "placement.options.num_cpus: is for a cluster that is started here"),
             ({"adress": "auto"}, "did you mean 'address'"),
+            ({"num_cpus": -1}, "placement.options.num_cpus: is -1"),
             ({"num_gpus": "two"}, "placement.options.num_gpus"),
         ],
     )
@@ -293,7 +317,6 @@ class TestRefused:
         [
             ("127.0.0.1:{}", {}, "RAY_ADDRESS: '127.0.0.1:{}': no Ray cluster answers there"),
             ("ray://127.0.0.1:{}", {"address": "auto"}, "'ray://127.0.0.1:{}': no Ray cluster answers there"),
-            ("", {"address": "local", "num_cpus": -1}, "placement.executor: no Ray cluster can be started here"),
         ],
     )
     def test_a_cluster_that_cannot_be_had(
@@ -327,9 +350,18 @@ from layover.executors.ray import Ray
 from tests.executors.test_ray import tells_its_node_and_waits
 from tests.kit import site
 
+def patiently(make):  # Ray gives its processes half a minute to begin
+    for _ in range(3):
+        try:
+            return make()
+        except Exception as error:
+            print(error, file=sys.stderr)
+    sys.exit(75)
+
 folder = Path(sys.argv[1])
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-nodes = [cluster.add_node(num_cpus=1, object_store_memory=80 << 20) for _ in range(2)]
+head = {"num_cpus": 0, "include_dashboard": False}
+cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
+nodes = [patiently(lambda: cluster.add_node(num_cpus=1, object_store_memory=80 << 20)) for _ in range(2)]
 before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 os.environ["RAY_ADDRESS"] = cluster.address
 executor = Ray().make(site(folder=folder / "jobs", device="cpu"))
@@ -362,6 +394,10 @@ def tells_its_node_and_waits(folder: Path) -> str:
 @pytest.mark.slow
 def test_a_machine_that_is_lost_costs_a_try(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", NODES, tmp_path], capture_output=True, text=True, check=False)
+    if done.returncode == 75:
+        pytest.skip(
+            "this machine is too busy to start the machines of Ray's test cluster in the time that Ray gives them"
+        )
     assert done.returncode == 0, done.stderr
     first, second, result = json.loads(done.stdout.splitlines()[-1])
     assert first != second

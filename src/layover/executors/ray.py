@@ -48,6 +48,8 @@ class Ray:
             message = f"{self.address!r} is not for a study to say: whoever answers there can run code here"
             raise UserError(Problem("address", message, hint))
         for name in ("num_cpus", "num_gpus"):
+            if (getattr(self, name) or 0) < 0:
+                raise UserError(Problem(name, f"is {getattr(self, name)}", "say a number, 0 or more"))
             if getattr(self, name) is not None and self.address == "auto":
                 hint = 'leave it out, or say address = "local"'
                 raise UserError(Problem(name, "is for a cluster that is started here", hint))

@@ -21,6 +21,7 @@ from layover.stopping import HEARD
 if TYPE_CHECKING:
     from layover.executors.ray import Ray
 
+STARTS = 3  # Ray gives its processes half a minute to begin, which on a busy machine may be too little
 SECONDS = 10.0  # for a cluster's port to answer: Ray itself tries for five minutes
 OBJECTS_BYTES = 80 << 20  # Ray's shared memory: what steps hand over is small, and files go through the store
 JOB = "ray job submit --address {} --working-dir . -- layover run STUDY --executor ray --store SHARED_FOLDER"
@@ -65,7 +66,7 @@ def _started(options: Ray, cpu_only: bool) -> Callable[[], None]:
     gpus = 0 if cpu_only and options.num_gpus is None else options.num_gpus
     try:
         _init(
-            "local", runtime_env={"env_vars": path}, num_cpus=cpus, num_gpus=gpus, include_dashboard=False,
+            "local", STARTS, runtime_env={"env_vars": path}, num_cpus=cpus, num_gpus=gpus, include_dashboard=False,
             object_store_memory=OBJECTS_BYTES, _temp_dir=folder,
         )  # fmt: skip
     except BaseException:
@@ -74,19 +75,23 @@ def _started(options: Ray, cpu_only: bool) -> Callable[[], None]:
     return leave
 
 
-def _init(address: str, **words: Any) -> None:
+def _init(address: str, tries: int = 1, **words: Any) -> None:
+    """Call `ray.init`, again where it failed and may go well; raises UserError where it does not."""
     import ray
 
-    try:
-        with _own_signals():
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **words)
-    except (Exception, SystemExit) as error:  # Ray exits where a cluster stops answering
-        with suppress(Exception):
-            ray.shutdown()
-        local = address == "local"
-        what = "no Ray cluster can be started here" if local else f"{address!r}: cannot be connected to"
-        hint = "look at [placement.options] and RAY_ADDRESS, or run with --executor local"
-        raise UserError(Problem("placement.executor", f"{what}: {_first_line(error)}", hint)) from None
+    for left in range(tries - 1, -1, -1):
+        try:
+            with _own_signals():
+                ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **words)
+            return
+        except (Exception, SystemExit) as error:  # Ray exits where a cluster stops answering
+            with suppress(Exception):
+                ray.shutdown()
+            if not left or isinstance(error, ValueError):
+                local = address == "local"
+                what = "no Ray cluster can be started here" if local else f"{address!r}: cannot be connected to"
+                hint = "look at [placement.options] and RAY_ADDRESS, or run with --executor local"
+                raise UserError(Problem("placement.executor", f"{what}: {_first_line(error)}", hint)) from None
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 HEARD = (signal.SIGINT, signal.SIGTERM)
+# what clusters send to all processes of a job, to say that its time is nearly over
+OF_CLUSTERS = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from tests.kit import Command, Faking, Terminal, numbers, site, study_words, write_study
 
+from layover import pulse
 from layover.errors import StepError, StudyError
 from layover.executors import devices
 from layover.executors.local import Local
@@ -101,6 +102,17 @@ class TestOneThatDies:
         good = [executor.submit(divmod, n, 2) for n in range(6)]
         assert [future.result(WAIT) for future in good] == [divmod(n, 2) for n in range(6)]
         assert isinstance(bad.exception(WAIT), StepError)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+def test_what_a_cluster_sends_before_time_is_over_is_heard_and_kills_nothing(workers: Any, number: int) -> None:
+    asked = workers(1).submit(signalled, number)
+    assert asked.result(WAIT) is True
+
+
+def signalled(number: int) -> bool:
+    os.kill(os.getpid(), number)
+    return pulse.asked()
 
 
 class TestEnds:

@@ -20,8 +20,8 @@ from typing import Any
 
 from layover import pulse
 from layover.errors import StepError
+from layover.stopping import OF_CLUSTERS
 
-HEARD = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 SECONDS = 60.0  # for Slurm to answer
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -74,7 +74,7 @@ def _listen() -> Callable[[], Any]:
 
     number = signal.Signals["SIG" + JobEnvironment.USR_SIG]
     theirs: Any = signal.getsignal(number)
-    for heard in HEARD:
+    for heard in OF_CLUSTERS:
         signal.signal(heard, lambda *_: pulse.ask())
     return partial(theirs, number, None)
 

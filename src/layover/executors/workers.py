@@ -24,6 +24,7 @@ from typing import Any
 from layover import pulse
 from layover.errors import StepError
 from layover.executors.executor import Needs
+from layover.stopping import OF_CLUSTERS
 
 TRIES = 2  # a second death says more about the step than about the moment
 START = "import sys; sys.path[:] = sys.argv[2:]; from layover.executors.workers import serve; serve(int(sys.argv[1]))"
@@ -152,7 +153,8 @@ def _environment(threads: int, devices: str) -> dict[str, str]:
 def serve(handle: int) -> None:
     """Be a worker: run what comes through the pipe with this handle until the other side is gone."""
     pipe = Connection(handle)
-    signal.signal(signal.SIGTERM, lambda *_: pulse.ask())
+    for number in OF_CLUSTERS:
+        signal.signal(number, lambda *_: pulse.ask())
     threading.Thread(target=_end_with, args=(handle,), daemon=True).start()
     prepare = pipe.recv()
     if prepare is not None:

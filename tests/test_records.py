@@ -66,7 +66,7 @@ def test_plans_that_no_study_has_any_more_are_collected(session: Session) -> Non
     remembered(session, cells=[])
     old = plans(session)
     remembered(session)
-    dropped = [path.name for path, _ in collect_garbage(session.store, dry_run=True)]
+    dropped = [Path(path).name for path, _ in collect_garbage(session.store, dry_run=True)]
     assert dropped == old
     collect_garbage(session.store, dry_run=False)
     assert session.store.studies()["small"].labels == session.plan.labels

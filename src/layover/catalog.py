@@ -68,7 +68,7 @@ def _schema() -> pa.Schema:
 
 def _row(store: Store, key: str, or_nothing: bool) -> dict[str, Any]:
     """What the catalog has of a finished step; nothing where it is damaged, if that is wanted."""
-    with suppress(StoreError if or_nothing else ()):
+    with suppress(*([StoreError] if or_nothing else [])):
         store.fetched(key, *READ)
     for name in READ:
         if what := changed(store.folder(key), name):

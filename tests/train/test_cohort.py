@@ -283,7 +283,8 @@ def test_a_cohort_is_of_ready_trainings_of_one_task_and_no_larger_than_asked(
     class Watched:
         slots, sharing = 2, 1
 
-        def submit(self, fn: Any, steps: Any, *rest: Any, needs: Any) -> Future[Any]:
+        def submit(self, fn: Any, /, *args: Any, needs: Any = None) -> Future[Any]:
+            steps, *rest = args
             submitted.append([step for step, _ in steps])
             assert all(store.finished(parent) for step, _ in steps for parent in step.parents)
             future: Future[Any] = Future()

@@ -22,7 +22,7 @@ from layover.step import Mixture, Places, Recipe
 from layover.train import joint, loop, team, work
 
 RECIPE = Recipe(epochs=2, batch_size=5, max_length=32, learning_rate=1e-3, dropout=0.1, patience=0, checkpoint="last")
-CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def fitted(encoder: Path, data: Any, folder: Path, recipe: Recipe, size: int, **words: Any) -> Any:

@@ -87,7 +87,8 @@ def resuming(folder: Path, steps: int) -> Measured:
     with patch.dict(WORK, {Train: nothing}), timed() as running:
         execute(plan, store, watch, lambda *_: None)
     return {
-        "steps finished before": len(plan.steps) - len(left),
+        "steps": len(plan.steps),
+        "of them left to do": len(left),
         "seconds to see what is left": looking["seconds"],
         "seconds to record the study": recording["seconds"],
         "the next time": recorded["seconds"],

@@ -7,8 +7,6 @@ step's manifest, so that damage is never copied.
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layover.errors import Problem, StoreError
+from layover.files import write_table
 from layover.integrity import changed
 from layover.store import CATALOG, Store
 
@@ -46,7 +45,8 @@ def catalog(store: Store, without_damaged: bool = False) -> pa.Table:
             rows = list(at_once.map(lambda key: _row(store, key, without_damaged), new))
         table = pa.concat_tables([table, pa.Table.from_pylist([row for row in rows if row], schema=_schema())])
     if new or gone:
-        _write(table, path)
+        with suppress(OSError):  # where it cannot be written, the next question takes as long as this one
+            write_table(path, table)
     return table
 
 
@@ -112,16 +112,3 @@ def _read(path: Path) -> pa.Table:
         if found.schema.equals(_schema()) and (found.schema.metadata or {}).get(b"version") == VERSION:
             return found
     return _schema().empty_table()
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    """Replace the file; where it cannot be written, the next question takes as long as this one."""
-    import pyarrow.parquet as pq
-
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with suppress(OSError):
-            pq.write_table(table, temporary, compression="zstd")
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

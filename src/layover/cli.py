@@ -11,12 +11,13 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from layover import cli_synthesize, console
 from layover.asked import Asked, DataOption, JsonOption, StoreOption, about_a_study, data_directories, store_place
+from layover.cli_analyze import analyze_app
 from layover.cli_pretrain import pretrain
 from layover.cli_store import store_app
 from layover.errors import Problem, StudyError, UserError
@@ -29,9 +30,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-)
-analyze_app = typer.Typer(
-    help="Conclusions from a table of observations, layover's or anybody's.", no_args_is_help=True
 )
 app.add_typer(analyze_app, name="analyze")
 app.add_typer(store_app, name="store")
@@ -192,40 +190,6 @@ def observations(
         with _writing_to(out):
             write(rows, out)
         console.say(f"{len(rows)} observations: {out.resolve()}")
-
-
-@analyze_app.command("transfer")
-def analyze_transfer(
-    table: Annotated[Path, typer.Option("--observations", help="A CSV or Parquet file of observations.")],
-    store: Annotated[
-        str | None, typer.Option("--store", help="Pair by example with the predictions in this store.")
-    ] = None,
-    against: Annotated[str, typer.Option("--against", help="The baseline strategy.")] = "direct",
-    strategy: Annotated[
-        str | None, typer.Option("--strategy", help="The strategy to judge, where there are several.")
-    ] = None,
-    encoder: Annotated[str | None, typer.Option("--encoder", help="The encoder, where there are several.")] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="Default: each task's primary metric.")] = None,
-    correct: Annotated[Literal["holm", "bh", "none"], typer.Option("--correct", help="Of p-values.")] = "holm",
-    without_degenerate: Annotated[bool, typer.Option("--without-degenerate", help="Leave collapsed runs out.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """The transfer matrix: delta to the baseline with 95% intervals."""
-    from layover.stats.table import read_table
-    from layover.stats.transfer import transfer
-    from layover.store import Store
-
-    predictions = Store.open(store, create=False).predictions if store else None
-    found = transfer(read_table(table), predictions, against=against, metric=metric, correct=correct,
-                     without_degenerate=without_degenerate)  # fmt: skip
-    if as_json:
-        return console.print_json(found.to_json(encoder, strategy))
-    for matrix in found.matrices:
-        if encoder not in (None, matrix.encoder) or strategy not in (None, matrix.strategy):
-            continue
-        console.say(f"{matrix.encoder} · {matrix.strategy} against {against}, in points")
-        console.show_matrix(matrix)
-    return None
 
 
 @app.command()

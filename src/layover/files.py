@@ -11,7 +11,10 @@ import uuid
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system, FAT's
 
@@ -41,6 +44,16 @@ def write_bytes(path: Path, data: bytes, durable: bool = True) -> None:
 def write_json(path: Path, value: Any, durable: bool = True) -> None:
     """Write `value` as readable JSON, as `write_text` does."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", durable)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a table as Parquet, as `write_bytes` does; for what can be made again, and need not be durable."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    content = pa.BufferOutputStream()
+    pq.write_table(table, content, compression="zstd")
+    write_bytes(path, content.getvalue().to_pybytes(), durable=False)
 
 
 def read_json(path: Path) -> Any:

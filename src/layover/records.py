@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layover.errors import Problem, StoreError
-from layover.files import read_json, write_json
+from layover.files import read_json, write_json, write_table
 from layover.step import Step, text_of
 
 if TYPE_CHECKING:
@@ -113,9 +111,9 @@ def write(
     files = {part: path.with_name(f"{plan}.{part}.parquet") for part in PLAN}
     if not files["steps"].exists():
         columns = [list(steps), [labels[key] for key in steps], [text_of(step) for step in steps.values()]]
-        _write(pa.table(columns, names=["key", "label", "step"]), files["steps"])
+        write_table(files["steps"], pa.table(columns, names=["key", "label", "step"]))
     if not files["cells"].exists():
-        _write(table_of(cells), files["cells"])
+        write_table(files["cells"], table_of(cells))
     write_json(path, {"study": study, "data": list(data), "plan": plan})
 
 
@@ -144,15 +142,3 @@ def table_of(cells: Sequence[Mapping[str, Any]]) -> pa.Table:
 
     columns = {name: [cell.get(name, MISSING.get(name)) for cell in cells] for name in CELLS}
     return pa.table(columns, pa.schema([(name, getattr(pa, kind)()) for name, kind in CELLS.items()]))
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    """Write a table so that a reader sees all of it or nothing."""
-    import pyarrow.parquet as pq
-
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        pq.write_table(table, temporary, compression="zstd")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

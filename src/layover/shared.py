@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from layover import integrity
 from layover.claims import Slot
@@ -174,8 +174,3 @@ class Here:
 
     def remove(self, names: Iterable[str]) -> None:
         """Nothing to do: there is none."""
-
-
-def names_in(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The files that a manifest lists, with size and digest."""
-    return {name: dict(about) for name, about in manifest["files"].items()}

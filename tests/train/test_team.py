@@ -176,7 +176,7 @@ def test_what_one_of_the_others_raises_is_told(bert: Path, tmp_path: Path, monke
     def elsewhere(size: int, again: Any, *rest: Any) -> Any:
         return real(size, again if size == 1 else breaks, *rest)
 
-    monkeypatch.setattr(work, "gathered", elsewhere)
+    monkeypatch.setattr(team, "gathered", elsewhere)
     with pytest.raises(StepError, match=r"one of the 2 processes that share this training failed: .*no such data"):
         fitted(bert, data, tmp_path, RECIPE, 2)
 

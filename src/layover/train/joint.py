@@ -20,7 +20,7 @@ from layover.train.encode import Encoded
 from layover.train.loop import Job
 from layover.train.memory import keep_freed, micro_tokens
 from layover.train.network import Network
-from layover.train.team import gathered, unheard
+from layover.train.team import spread
 from layover.train.together import Part, Together, beside
 from layover.train.work import Result, ended, n_classes_of, placed, read, scorer
 
@@ -84,13 +84,9 @@ def training(
         anchor=remedies.anchor(network, recipe, None),
         together=Together([one.part for one in asked], mixture, alone, device),
     )
-    alone_again = replace(places, devices_per_step=1)
-    again = partial(training, data, mixture, alone, recipe, seed, location, start, alone_again, resume, unheard)
-    with gathered(places.devices_per_step, again, device, places.threads) as team:
-        run = yield replace(job, team=team)
-        state = run.ended()
-        if team is not None:
-            team.end()
+    again = partial(training, data, mixture, alone, recipe, seed, location, start, resume=resume)
+    run = yield from spread(job, places, again)
+    state = run.ended()
     return state, _results(loaded, run, asked, state)
 
 

@@ -19,8 +19,9 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from layover import pulse
 from layover.errors import StepError
 from layover.executors import devices
 from layover.executors.workers import Workers
+from layover.places import Places
 from layover.train.determinism import derive
 from layover.train.memory import fits
 from layover.train.together import Part
@@ -175,6 +177,20 @@ def _lost(size: int, others: Sequence[Future[None]], error: BaseException | None
     for future in wait(others, SECONDS, FIRST_COMPLETED).done:
         return StepError(f"{place} failed: {future.exception()}")
     return StepError(f"{place} was lost: {error}")
+
+
+def spread(job: Any, places: Places, again: Callable[..., Generator[Any, Any, Any]]) -> Generator[Any, Any, Any]:
+    """Ask for a job to be fitted, by as many processes as `places` say; the run, once it has ended well.
+
+    `again(places=..., report=...)` prepares the same training in each of the others, up to its job.
+    """
+    alone = partial(again, places=replace(places, devices_per_step=1), report=unheard)
+    with gathered(places.devices_per_step, alone, job.device, places.threads) as team:
+        run = yield replace(job, team=team)
+        run.ended()
+        if team is not None:
+            team.end()
+    return run
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from layover.train.loop import Job, predict
 from layover.train.masking import Masking, hidden_once
 from layover.train.memory import keep_freed, micro_tokens
 from layover.train.network import Network
-from layover.train.team import gathered, unheard
+from layover.train.team import spread
 from layover.train.together import Part
 
 
@@ -128,17 +128,11 @@ def training(
         else places.graphs,
         anchor=remedies.anchor(network, recipe, matters),
     )
-    alone = replace(places, devices_per_step=1)
-    again = partial(
-        training, data, replace(recipe, ewc=0.0), seed, location, start, alone, resume, unheard, carried, surgery
-    )
-    with gathered(places.devices_per_step, again, device, places.threads) as team:
-        run = yield replace(job, team=team)
-        state = run.ended()
-        if team is not None:
-            team.end()
+    without = replace(recipe, ewc=0.0)  # which the first process alone adds to the gradients
+    again = partial(training, data, without, seed, location, start, resume=resume, carried=carried, surgery=surgery)
+    run = yield from spread(job, places, again)
     remedies.finish(network, recipe)
-    return ended(loaded, run, job.parts()[0], state, task, validation, n_classes)
+    return ended(loaded, run, job.parts()[0], run.ended(), task, validation, n_classes)
 
 
 def scorer(task: Task, selection: Encoded | None, n_classes: int) -> Callable[[Raw], float]:

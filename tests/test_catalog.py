@@ -11,9 +11,10 @@ from tests.kit import a_train, publish_fake
 
 from layover.catalog import catalog
 from layover.errors import StoreError
+from layover.integrity import CATALOG
 from layover.query import ask
 from layover.step import key_of
-from layover.store import CATALOG, Store
+from layover.store import Store
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Catalog: the finished steps of a store as one table, so that a question need not read a hundred thousand folders.
 
-`catalog.parquet` in the store is a copy and nothing else: what it lacks is read from the steps' folders and added, what
+`catalog.arrow` in the store is a copy and nothing else: what it lacks is read from the steps' folders and added, what
 is no longer there is left out, and one that is lost or damaged is made again. What goes into it has the digests of the
 step's manifest, so that damage is never copied.
 """
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from layover.errors import Problem, StoreError
 from layover.files import write_table
-from layover.integrity import changed
-from layover.store import CATALOG, Store
+from layover.integrity import CATALOG, changed
+from layover.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,17 +32,17 @@ def catalog(store: Store, without_damaged: bool = False) -> pa.Table:
     """
     import pyarrow as pa
 
-    path, finished = store.root / CATALOG, store.finished_keys()
+    path, finished = store.root / CATALOG, set(store.finished_keys())
     table = _read(path)
-    known = set(table["key"].to_pylist())
-    new = [key for key in finished if key not in known]
-    gone = known.difference(finished)
+    keys = table["key"].to_pylist()
+    new = finished.difference(keys)
+    gone = set(keys) - finished
     if gone:
-        there = [index for index, key in enumerate(table["key"].to_pylist()) if key not in gone]
+        there = [index for index, key in enumerate(keys) if key not in gone]
         table = table.take(pa.array(there, pa.int64()))
     if new:
         with ThreadPoolExecutor() as at_once:  # reading waits for the disk
-            rows = list(at_once.map(lambda key: _row(store, key, without_damaged), new))
+            rows = list(at_once.map(lambda key: _row(store, key, without_damaged), sorted(new)))
         table = pa.concat_tables([table, pa.Table.from_pylist([row for row in rows if row], schema=_schema())])
     if new or gone:
         with suppress(OSError):  # where it cannot be written, the next question takes as long as this one
@@ -105,10 +105,10 @@ def _scores(store: Store, key: str) -> Iterator[dict[str, Any]]:
 def _read(path: Path) -> pa.Table:
     """The table in a file; an empty one where there is none, or one of another version, or a damaged one."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow.feather as feather
 
     with suppress(OSError, pa.ArrowException, ValueError):
-        found = pq.read_table(path)
+        found = feather.read_table(path, memory_map=False)
         if found.schema.equals(_schema()) and (found.schema.metadata or {}).get(b"version") == VERSION:
             return found
     return _schema().empty_table()

@@ -62,7 +62,7 @@ def needed(plan: Plan, store: Store) -> list[str]:
     run starts from them.
     """
     with_weights = set(plan.wanted)
-    finished = set(store.finished_keys())  # in one look: a hundred thousand would take seconds
+    finished = set(store.finished_keys())
     found: set[str] = set()
     for key, step in reversed(plan.steps.items()):  # parents come first in a plan, so children come first here
         if key not in finished or (key in with_weights and not store.has_weights(key)):

@@ -47,12 +47,19 @@ def write_json(path: Path, value: Any, durable: bool = True) -> None:
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write a table as Parquet, as `write_bytes` does; for what can be made again, and need not be durable."""
+    """Write a table as `write_bytes` does, as its name ends: .parquet, small, or .arrow, which is read in no time.
+
+    For what can be made again, and need not be durable.
+    """
     import pyarrow as pa
+    import pyarrow.feather as feather
     import pyarrow.parquet as pq
 
     content = pa.BufferOutputStream()
-    pq.write_table(table, content, compression="zstd")
+    if path.suffix == ".arrow":
+        feather.write_feather(table, content, compression="lz4")
+    else:
+        pq.write_table(table, content, compression="zstd")
     write_bytes(path, content.getvalue().to_pybytes(), durable=False)
 
 

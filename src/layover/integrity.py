@@ -13,6 +13,7 @@ from typing import Any
 from layover.files import digest, read_json, write_json
 
 MANIFEST = "manifest.json"
+CATALOG = "catalog.arrow"  # of a store: what is asked of its finished steps (see `layover.catalog`)
 WEIGHTS = "weights"
 NOTE = "damaged.json"  # where `layover store verify` notes what it found, for the next run to mend
 OWN = (MANIFEST, NOTE)

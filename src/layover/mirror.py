@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from layover import identity, integrity, pulse
 from layover.errors import Problem, StoreError
 from layover.files import inside, read_json, write_bytes
-from layover.integrity import MANIFEST, NOTE, OWN, WEIGHTS
+from layover.integrity import CATALOG, MANIFEST, NOTE, OWN, WEIGHTS
 from layover.objects import Objects
 from layover.underway import copy_claims
 
@@ -161,7 +161,7 @@ class Mirror:
         made.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             part.rename(aside)
-            (self.root / "catalog.parquet").unlink(missing_ok=True)
+            (self.root / CATALOG).unlink(missing_ok=True)
             if part.name != WEIGHTS:
                 self.forget("manifests", f"{part.name}{OF_WEIGHTS}")
             shutil.rmtree(aside, ignore_errors=True)

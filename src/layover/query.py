@@ -29,15 +29,13 @@ def ask(store: Store, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     connection.register("catalog", catalog(store))
     connection.register("cell_rows", _cells(store))
     score = ", ".join(f"score.{name}" for name in SCORES[1:])
-    connection.execute(f"create table steps as select {', '.join(STEPS)} from catalog")
+    connection.execute(f"create view steps as select {', '.join(STEPS)} from catalog")
     connection.execute(
-        f"create table scores as select key, {score} from (select key, unnest(scores) score from catalog)"
+        f"create view scores as select key, {score} from (select key, unnest(scores) score from catalog)"
     )
-    connection.execute(f"create table cells as select {', '.join(CELLS)} from cell_rows")
+    connection.execute(f"create view cells as select {', '.join(CELLS)} from cell_rows")
     connection.execute("create view observations as select c.*, s.split, s.metric, s.value, s.status "
                        "from cells c join scores s using (key)")  # fmt: skip
-    connection.unregister("catalog")
-    connection.unregister("cell_rows")
     connection.execute("set enable_external_access = false")
     try:
         answer = connection.execute(sql)

@@ -12,7 +12,7 @@ It is what all machines see, or this machine's mirror of what they see in a buck
     quarantine/<key>.<when>/          a step that was finished and is damaged (see `layover.mending`); it is done again
     claims/<key>.json                 who works on a step, with a lease; advisory, nothing to unlock
     studies/                          the studies run here: which step answers which question (see `layover.records`)
-    catalog.parquet                   a copy of what is asked of finished steps (see `layover.catalog`)
+    catalog.arrow                     a copy of what is asked of finished steps (see `layover.catalog`)
     encoded/<key>/                    a data set as it was read, encoded for a tokenizer (see `layover.train.cache`), or
                                       as an encoder's features (see `layover.train.features`)
 
@@ -40,7 +40,7 @@ from layover.bucket import Bucket
 from layover.claims import Slot
 from layover.errors import Problem, StoreError
 from layover.files import read_json, read_jsonl, sync, write_json, write_text
-from layover.integrity import NOTE, WEIGHTS, seal
+from layover.integrity import CATALOG, NOTE, WEIGHTS, seal
 from layover.mirror import Mirror, mirror_of
 from layover.objects import ADDRESS, Objects
 from layover.predictions import Predictions
@@ -49,7 +49,6 @@ from layover.records import Record
 from layover.shared import Here, Shared
 from layover.step import Step, from_json, key_of, to_json
 
-CATALOG = "catalog.parquet"
 ENCODED = "encoded"  # the kind that keys of data sets are made with
 FOLDERS = ("steps", "work", "claims", "studies", "quarantine", ENCODED)
 
@@ -161,8 +160,8 @@ class Store:
         return self.finished(key) and not (with_weights and not self.has_weights(key))
 
     def finished_keys(self) -> list[str]:
-        """The keys of all finished steps."""
-        return sorted(entry.name for entry in os.scandir(self.root / "steps") if entry.is_dir())
+        """The keys of all finished steps, in one look: asking for each of a hundred thousand would take seconds."""
+        return sorted(name for name in os.listdir(self.root / "steps") if "." not in name)  # as hidden files have
 
     def has_weights(self, key: str) -> bool:
         """Whether the weights of a finished step are in the store; not, where they were dropped or never kept."""

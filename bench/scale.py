@@ -72,28 +72,23 @@ def compiling(folder: Path, steps: int) -> Measured:
 
 
 def resuming(folder: Path, steps: int) -> Measured:
-    """The time from a compiled plan to the first step that is begun."""
+    """The time from a compiled plan to the first step that is begun: look at the store, record the study, begin."""
     plan, store = planned(folder, steps), Store.open(folder / "store")
-    begun = time.perf_counter()
     with timed() as looking:
         left = needed(plan, store)
     with timed() as recording:
         store.record_study("scale", **Session(plan, store).record())
-    with timed() as recorded:
-        store.record_study("scale", **Session(plan, store).record())
-    begun += recorded["seconds"]
-    first: list[float] = []
-    watch = Watch(first)
+    watch = Watch()
     with patch.dict(WORK, {Train: nothing}), timed() as running:
         execute(plan, store, watch, lambda *_: None)
+    parts = {"to see what is left": looking, "to record the study": recording, "to begin the first": watch.begun}
+    both = {name: sum(part[name] for part in parts.values()) for name in looking}
     return {
         "steps": len(plan.steps),
         "of them left to do": len(left),
-        "seconds to see what is left": looking["seconds"],
-        "seconds to record the study": recording["seconds"],
-        "the next time": recorded["seconds"],
-        "seconds until the first is begun": first[0] - begun,
-        "seconds until all were looked at": running["seconds"],
+        **{f"{name} {what}": value for what, part in parts.items() for name, value in part.items()},
+        **{f"{name} in all, to there": value for name, value in both.items()},
+        **{f"{name} until all were done": value for name, value in running.items()},
     }
 
 
@@ -201,15 +196,17 @@ def nothing(step: Any, store: Store, places: Any, attempt: Path, keep: bool, pro
 
 
 class Watch(InProcess):
-    """An executor that notes when the first step is begun."""
+    """An executor that notes what had passed when the first step was begun."""
 
-    def __init__(self, first: list[float]) -> None:
-        self.first = first
+    def __init__(self) -> None:
+        self.begun: Measured = {}
+        self.clocks = time.perf_counter(), time.process_time()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, needs: Needs | None = None) -> Future[Any]:
         """Note the time, and run."""
-        if not self.first:
-            self.first.append(time.perf_counter())
+        if not self.begun:
+            wall, cpu = self.clocks
+            self.begun = {"seconds": time.perf_counter() - wall, "processor seconds": time.process_time() - cpu}
         return super().submit(fn, *args, needs=needs)
 
 

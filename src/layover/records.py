@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,8 @@ def unused(folder: Path) -> list[Path]:
 def _digest(labels: Mapping[str, str], cells: Sequence[Mapping[str, Any]]) -> str:
     """What tells one plan from another. Keys say what steps are; the order is of no matter to what they mean."""
     found = hashlib.sha256(json.dumps(list(labels.items())).encode())
-    found.update(json.dumps([[cell.get(name, MISSING.get(name)) for name in CELLS] for cell in cells]).encode())
+    of_cell, none = itemgetter(*CELLS), {name: MISSING.get(name) for name in CELLS}
+    found.update(json.dumps([of_cell({**none, **cell}) for cell in cells]).encode())
     return found.hexdigest()[:16]
 
 

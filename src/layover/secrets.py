@@ -27,18 +27,22 @@ def redacted(text: str) -> str:
     >>> redacted("cannot open s3://me:hunter22@bucket/store")
     'cannot open s3://***@bucket/store'
     """
-    for value in sorted(_known(), key=len, reverse=True):
-        text = text.replace(value, HIDDEN)
-    return SHAPES.sub(HIDDEN, text)
+    return _without(_known(), text)
 
 
 def redacted_words(value: Any) -> Any:
     """Words of a study, or any such nested value, with every text redacted."""
+    return _without(_known(), value)
+
+
+def _without(known: set[str], value: Any) -> Any:
     if isinstance(value, str):
-        return redacted(value)
+        for secret in sorted(known, key=len, reverse=True):
+            value = value.replace(secret, HIDDEN)
+        return SHAPES.sub(HIDDEN, value)
     if isinstance(value, Mapping):
-        return {name: redacted_words(item) for name, item in value.items()}
-    return [redacted_words(item) for item in value] if isinstance(value, list | tuple) else value
+        return {name: _without(known, item) for name, item in value.items()}
+    return [_without(known, item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _known() -> set[str]:

@@ -94,3 +94,14 @@ def test_a_probe_is_not_expected_to_take_what_a_training_takes(tmp_path: Path) -
 )
 def test_durations_are_said_in_words(seconds: float, said: str) -> None:
     assert words(seconds) == said
+
+
+def test_small_steps_whose_time_is_not_their_examples_count_for_little(tmp_path: Path) -> None:
+    """A hundred examples in 10 s and 10,000 in 100 s: of 10,000 others nobody expects 1,000 s."""
+    store, rte = Store.open(tmp_path / "store"), a_train().task
+    once = Recipe(epochs=1, checkpoint="last", patience=0)
+    for name, examples, seconds in (("cb", 100, 10.0), ("qnli", 10_000, 100.0)):
+        facts = {"examples": {"train": examples}, "available": {"train": examples}}
+        finished(store, seconds, facts, recipe=once, task=replace(rte, name=name))
+    new = a_train(recipe=once, task=replace(rte, name="new", limit_train=10_000))
+    assert asked(store, new).seconds == pytest.approx(110 / 10_100 * 10_000)

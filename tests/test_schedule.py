@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,6 +45,19 @@ def test_the_critical_path_comes_first_and_equals_as_they_stand() -> None:
 )
 def test_the_end_is_that_of_a_schedule_worked_by_hand(workers: int, ends: float) -> None:
     assert makespan(PLAN, TIMES, workers) == ends
+
+
+def test_of_two_that_run_at_once_the_slower_one_is_expected_to_end_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E max(X, Y) of two log-normal times of mean 10 and sigma s: 20 times the normal distribution's Phi(s / sqrt 2)."""
+    two = plan_of({"a": "", "b": ""})
+    times = {"a": 10.0, "b": 10.0}
+    monkeypatch.setattr("layover.schedule.DRAWS", 20_000)
+    monkeypatch.setattr("layover.schedule.DRAWN", 40_000)
+    for spread in (0.1, 0.5):
+        expected = 20 * NormalDist().cdf(spread / math.sqrt(2))
+        assert makespan(two, times, 2, spread) == pytest.approx(expected, rel=0.01)
+    assert makespan(two, times, 2) == 10.0
+    assert makespan(two, times, 1, 0.5) == 20.0  # one after the other: the slow ones and the quick ones add up
 
 
 def test_only_what_is_to_do_counts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -40,13 +41,16 @@ class Estimate:
 
 @dataclass
 class Costs:
-    """What finished steps took: in all, and for every example that they trained on, by how similar a step may be.
+    """What finished steps took, by how similar a step may be: `alike` in all that is known, or less (`whole`).
 
-    `sizes` are the training examples that tasks have, as runs have found them.
+    `each` has what they took together, and the examples that they trained on together, every epoch's: small steps,
+    most of whose time is not their examples', count for little. `sizes` are the training examples that tasks have, as
+    runs have found them.
     """
 
+    alike: dict[Place, list[float]] = field(default_factory=lambda: defaultdict(list))
     whole: dict[Place, list[float]] = field(default_factory=lambda: defaultdict(list))
-    each: dict[Place, list[float]] = field(default_factory=lambda: defaultdict(list))
+    each: dict[Place, tuple[float, float]] = field(default_factory=lambda: defaultdict(lambda: (0.0, 0.0)))
     sizes: dict[str, int] = field(default_factory=dict)
     similar: int = 0
 
@@ -68,20 +72,21 @@ class Costs:
             return
         self.similar += 1
         named = "+".join(step["tasks"])
-        exact = _exact(kind, step["encoder"], named, step["limit_train"], step["epochs"])
+        self.alike[_exact(kind, step["encoder"], named, step["limit_train"], step["epochs"])].append(seconds)
         if step["task"] and step["available"]:
             self.sizes[named] = step["available"]
-        for place in (exact, (kind, step["encoder"], named), (kind, step["encoder"])):
+        for place in ((kind, step["encoder"], named), (kind, step["encoder"])):
             self.whole[place].append(seconds)
             if examples := step["examples"]:
                 epochs = Recipe(epochs=step["epochs"]).n_epochs(examples)
-                self.each[place].append(seconds / (examples * epochs))
+                took, trained = self.each[place]
+                self.each[place] = took + seconds, trained + examples * epochs
 
     def seconds(self, step: Step) -> float | None:
         """About how long a step takes; None where nothing similar has finished.
 
-        The median of what steps took that are alike; else of what one example took on the same task, or else with the
-        same encoder, times the examples that the step trains on; else of what any step took with the same encoder.
+        The median of what steps took that are alike; else what one example took on the same task, or else with the
+        same encoder, times the examples that the step trains on; else the median of any step with the same encoder.
         """
         if isinstance(step, Choose | Member | Merge | Measure):
             found = self.whole.get((step.kind,))
@@ -90,14 +95,22 @@ class Costs:
         named = "+".join(task.name for task in tasks)
         exact = _exact(step.kind, step.encoder, named, tasks[0].limit_train, recipe.epochs)
         places = ((step.kind, step.encoder, named), (step.kind, step.encoder))
-        if exact in self.whole:
-            return statistics.median(self.whole[exact])
+        if exact in self.alike:
+            return statistics.median(self.alike[exact])
         examples = [self._examples(task, recipe) for task in tasks]
         for place in places:
             if place in self.each and all(examples):
                 total = sum(count or 0 for count in examples)
-                return statistics.median(self.each[place]) * total * recipe.n_epochs(round(total))
+                took, trained = self.each[place]
+                return took / trained * total * recipe.n_epochs(round(total))
         return next((statistics.median(self.whole[place]) for place in places if place in self.whole), None)
+
+    def spread(self) -> float:
+        """How far steps that are alike lie apart: the standard deviation of the logarithm of their seconds."""
+        several = [found for found in self.alike.values() if len(found) > 1 and min(found) > 0]
+        freedom = sum(len(found) - 1 for found in several)
+        squares = sum(statistics.variance(map(math.log, found)) * (len(found) - 1) for found in several)
+        return math.sqrt(squares / freedom) if freedom else 0.0
 
     def _examples(self, task: TaskRef, recipe: Recipe) -> float | None:
         """How many examples of a task a step trains on, as far as that is known before its data is read."""
@@ -128,7 +141,7 @@ def estimate(plan: Plan, store: Store, todo: Iterable[str], workers: int = 1) ->
     todo = list(todo)
     times, costs, unknown = expected(plan, store, todo)
     known = sum(s for key in todo if (s := costs.seconds(plan.steps[key])) is not None)
-    end = makespan(plan, times, workers) if unknown < len(todo) else 0.0
+    end = makespan(plan, times, workers, costs.spread()) if unknown < len(todo) else 0.0
     return Estimate(known, costs.similar, unknown, workers, end)
 
 

@@ -8,10 +8,14 @@ twice the time of the best one; longest first is seldom far from it).
 from __future__ import annotations
 
 import heapq
+import random
+import statistics
 from collections import defaultdict
 from collections.abc import Mapping
 
 from layover.plan import Plan
+
+DRAWS, DRAWN = 16, 50_000  # of all times, and of single ones at most: a large plan has no need of many
 
 
 def levels(plan: Plan, times: Mapping[str, float]) -> dict[str, float]:
@@ -33,9 +37,25 @@ def ranked(plan: Plan, times: Mapping[str, float]) -> dict[str, int]:
     return {key: place for place, key in enumerate(first)}
 
 
-def makespan(plan: Plan, times: Mapping[str, float], workers: int) -> float:
-    """When the last step would end, in seconds, with so many workers that begin as `ranked` says."""
-    rank = ranked(plan, times)
+def makespan(plan: Plan, times: Mapping[str, float], workers: int, spread: float = 0.0) -> float:
+    """When the last step is expected to end, in seconds, with so many workers that begin as `ranked` says.
+
+    `spread` is the standard deviation of the logarithm of what alike steps take. Where there are many workers the
+    slowest of a few long ways decides, and that comes later than the usual one: the mean over draws of all times.
+    """
+    rank, draw = ranked(plan, times), random.Random(0)
+    if not spread or workers <= 1:  # then the times add up, whatever each is
+        return _walked(plan, times, rank, workers)
+    draws = max(1, min(DRAWS, DRAWN // max(1, len(times))))
+    ends = []
+    for _ in range(draws):
+        drawn = {key: seconds * draw.lognormvariate(-(spread**2) / 2, spread) for key, seconds in times.items()}
+        ends.append(_walked(plan, drawn, rank, workers))
+    return statistics.fmean(ends)
+
+
+def _walked(plan: Plan, times: Mapping[str, float], rank: Mapping[str, int], workers: int) -> float:
+    """When the last step ends, if each takes what `times` say."""
     missing = {key: sum(parent in times for parent in plan.steps[key].parents) for key in times}
     children: dict[str, list[str]] = defaultdict(list)
     for key in times:

@@ -48,7 +48,7 @@ def test_the_end_is_that_of_a_schedule_worked_by_hand(workers: int, ends: float)
 
 
 def test_of_two_that_run_at_once_the_slower_one_is_expected_to_end_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    """E max(X, Y) of two log-normal times of mean 10 and sigma s: 20 times the normal distribution's Phi(s / sqrt 2)."""
+    """E max(X, Y) of two log-normal times of mean 10, sigma s: 20 times the normal distribution's Phi(s / sqrt 2)."""
     two = plan_of({"a": "", "b": ""})
     times = {"a": 10.0, "b": 10.0}
     monkeypatch.setattr("layover.schedule.DRAWS", 20_000)

@@ -43,7 +43,7 @@ def test_every_kind_of_work_asks_for_what_its_table_says(bert: Path, tmp_path: P
         "choose": {"gpus": 0, "memory_gb": 0.5},
     }
     kinds = {key: "choose" if step.kind == "choose" else "target" for key, step in session.plan.steps.items()}
-    kinds |= {key: "source" for key in session.plan.kept()}
+    kinds |= dict.fromkeys(session.plan.kept(), "source")
     assert set(kinds.values()) == set(expected)
     assert executor.asked == {
         session.plan.labels[key]: Needs(**expected[kind], name=session.plan.labels[key]) for key, kind in kinds.items()

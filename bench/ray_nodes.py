@@ -66,8 +66,8 @@ def measure(steps: int, slept: int) -> None:
             walk(folder, "warm", inner, 2 * WORKERS, 0.0)
             count, found = walk(folder, "nothing", inner, steps, 0.0)
             print(f"steps that do nothing: {count}, {count / found['seconds']:.0f} a second")
-            print(f"  each: {1e3 * found['seconds'] / count:.1f} ms, of them {1e3 * found['processor seconds'] / count:.1f} "
-                  "ms of the driver's processor time")  # fmt: skip
+            each, driver = (1e3 * found[name] / count for name in ("seconds", "processor seconds"))
+            print(f"  each: {each:.1f} ms, of them {driver:.1f} ms of the driver's processor time")
             count, found = walk(folder, "sleep", inner, slept, 1.0)
             print(
                 f"steps of a second: {count} by {WORKERS} workers, efficiency {count / WORKERS / found['seconds']:.2f}"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from layover.export import Exported
+    from layover.stats.correlate import Correlations
     from layover.stats.transfer import Transfer
 
 SPARE_BYTES = 64 << 20  # predictions, curves and the like, beside weights and the checkpoint
@@ -143,11 +144,21 @@ class Session:
         """The transfer matrices against the study's direct strategy: see `layover.stats.transfer.transfer`."""
         from layover.stats.transfer import transfer
 
+        return transfer(self.observations(), self.store.predictions, **{"against": self._baseline(), **options})
+
+    def correlations(self, **options: Any) -> Correlations:
+        """Targets' scores against probing tasks': see `layover.stats.correlate.correlations`."""
+        from layover.stats.correlate import correlations
+
+        return correlations(self.observations(), **{"against": self._baseline(), **options})
+
+    def _baseline(self) -> str:
+        """The study's direct strategy."""
         against = self.plan.baseline()
         if against is None:
             hint = 'add: direct = { kind = "direct" }'
             raise StudyError(Problem("strategies", "none is direct, so there is nothing to measure against", hint))
-        return transfer(self.observations(), self.store.predictions, **{"against": against, **options})
+        return against
 
     def report(self, path: str | Path, tables: Path | None = None, figures: Path | None = None) -> Path:
         """Write the report as one self-contained HTML page, and its tables and figures into folders where given."""

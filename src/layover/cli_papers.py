@@ -1,0 +1,45 @@
+"""`layover analyze` as papers on intermediate tasks did: correlations, strategies, sizes, layers, grids, forgetting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from layover import console, console_papers
+from layover.asked import JsonOption
+from layover.cli_analyze import analyze_app
+
+TableOption = Annotated[Path, typer.Option("--observations", help="A CSV or Parquet file of observations.")]
+AgainstOption = Annotated[str, typer.Option("--against", help="The baseline strategy.")]
+StrategyOption = Annotated[str | None, typer.Option("--strategy", help="The strategy, where there are several.")]
+EncoderOption = Annotated[str | None, typer.Option("--encoder", help="The encoder, where there are several.")]
+MetricOption = Annotated[str | None, typer.Option("--metric", help="Default: each task's primary metric.")]
+MethodOption = Annotated[Literal["spearman", "pearson"], typer.Option("--method", help="Of correlation.")]
+WithoutOption = Annotated[bool, typer.Option("--without-degenerate", help="Leave collapsed runs out.")]
+
+
+@analyze_app.command("correlations")
+def analyze_correlations(
+    table: TableOption,
+    method: MethodOption = "spearman",
+    family: Annotated[
+        Literal["targets-x-probing", "targets-x-all"],
+        typer.Option("--family", help="Which tests p-values are corrected over; targets-x-all is the paper's."),
+    ] = "targets-x-probing",
+    square: Annotated[bool, typer.Option("--square", help="Also all tasks with all.")] = False,
+    against: AgainstOption = "direct",
+    strategy: StrategyOption = None,
+    encoder: EncoderOption = None,
+    metric: MetricOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Between scores on targets and on probing tasks, over sources and restarts (Pruksachatkun et al. 2020)."""
+    from layover.stats.correlate import correlations
+    from layover.stats.table import read_table
+
+    found = correlations(read_table(table), method, family, strategy, encoder, against, metric)
+    if as_json:
+        return console.print_json(found.to_json(square))
+    return console_papers.show_correlations(found, square)

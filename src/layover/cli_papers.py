@@ -43,3 +43,42 @@ def analyze_correlations(
     if as_json:
         return console.print_json(found.to_json(square))
     return console_papers.show_correlations(found, square)
+
+
+@analyze_app.command("sizes")
+def analyze_sizes(
+    table: TableOption,
+    against: AgainstOption = "direct",
+    strategy: StrategyOption = None,
+    encoder: EncoderOption = None,
+    metric: MetricOption = None,
+    without_degenerate: WithoutOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Scores over sizes of targets and of intermediate tasks, with 95% intervals over seeds."""
+    from layover.stats.sizes import sizes
+    from layover.stats.table import read_table
+
+    found = sizes(read_table(table), strategy, encoder, against, metric, without_degenerate)
+    return console.print_json(found.to_json()) if as_json else console_papers.show_sizes(found)
+
+
+@analyze_app.command("layers")
+def analyze_layers(
+    table: TableOption,
+    probing: Annotated[
+        list[str] | None,
+        typer.Option("--probing", help="A strategy that trains a head alone. Default: probe, probing, truncate."),
+    ] = None,
+    against: AgainstOption = "direct",
+    encoder: EncoderOption = None,
+    metric: MetricOption = None,
+    without_degenerate: WithoutOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Scores over layers that were drawn anew, permuted or frozen, with 95% intervals (Tamkin et al. 2020)."""
+    from layover.stats.layers import layers
+    from layover.stats.table import read_table
+
+    found = layers(read_table(table), probing or (), against, encoder, metric, without_degenerate)
+    return console.print_json(found.to_json()) if as_json else console_papers.show_layers(found)

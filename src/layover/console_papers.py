@@ -8,6 +8,9 @@ from layover.console import say, show_table
 
 if TYPE_CHECKING:
     from layover.stats.correlate import Correlations
+    from layover.stats.layers import LayerCurve, Layers
+    from layover.stats.sizes import Sizes
+    from layover.stats.spread import Spread
 
 
 def show_correlations(found: Correlations, square: bool = False) -> None:
@@ -33,6 +36,76 @@ def show_correlations(found: Correlations, square: bool = False) -> None:
         tasks = found.square.tasks
         lines = [[task, *map(number, row)] for task, row in zip(tasks, found.square.r, strict=True)]
         show_table(["", *tasks], lines, right=tasks)
+
+
+def show_sizes(found: Sizes) -> None:
+    """Print each curve over sizes, the macro-average of several targets first."""
+    for curve in found.curves:
+        way = " · ".join(filter(None, [curve.encoder, curve.strategy, curve.source]))
+        what = curve.targets[0] if len(curve.targets) == 1 else f"mean of {len(curve.targets)} {curve.role} tasks"
+        size = "intermediate size" if curve.axis == "intermediate" else "target size"
+        baseline = f"; {found.against}: {score(curve.baseline.mean)}" if curve.baseline else ""
+        say(f"{way}: {what}{baseline}")
+        rows = [
+            (p.size or "all", score(p.spread.mean), between(p.spread), p.spread.n, p.degenerate) for p in curve.points
+        ]
+        names = (size, "mean", "95% interval", "seeds", "degenerate")
+        show_table(names, rows, right=(size, "mean", "seeds", "degenerate"))
+        say()
+
+
+def show_layers(found: Layers) -> None:
+    """Print each curve over layers, the distributions over permutations, and how alike targets are over these."""
+    for curve in found.curves:
+        way = " · ".join(filter(None, [curve.encoder, curve.strategy, curve.source]))
+        say(f"{way}: {curve.target}, {curve.kind}; {found.against}: {score(curve.baseline.mean)}")
+        show_table(*_layer_table(curve, found.probing(curve)))
+        say()
+    for one in found.orders:
+        say(f"{' · '.join(filter(None, [one.encoder, one.strategy, one.source]))}: {one.target}")
+        parts = {"permuted": one.permuted, found.against: one.full, "all reset": one.reset}
+        rows = [
+            (name, len(d.values), *map(score, (d.mean, d.sd, d.low, d.quarter, d.median, d.three_quarters, d.high)))
+            for name, d in parts.items()
+        ]
+        names = ("", "runs", "mean", "SD", "lowest", "25%", "median", "75%", "highest")
+        show_table(names, rows, right=names[1:])
+        say()
+    if found.alike:
+        rows = [(*p.targets, p.n, number(p.spearman), p_value(p.spearman_p), number(p.pearson), p_value(p.pearson_p))
+                for p in found.alike]  # fmt: skip
+        names = ("target", "and", "permutations", "spearman", "p", "pearson", "p ")
+        show_table(names, rows, right=names[2:])
+
+
+def _layer_table(curve: LayerCurve, probing: LayerCurve | None) -> tuple[list[str], list[list[object]], list[str]]:
+    """Columns, rows and the columns that are aligned right, for one curve."""
+    names = ["condition", "mean", "95% interval", "paper's bar", "seeds", "degenerate"]
+    rows: list[list[object]] = [
+        [p.condition, score(p.spread.mean), between(p.spread), "–" if p.spread.bar is None else f"± {p.spread.bar:.1f}",
+         p.spread.n, p.degenerate]
+        for p in curve.points
+    ]  # fmt: skip
+    if probing:
+        read = {point.position: point.spread.mean for point in probing.points}
+        names.append("probing")
+        rows = [[*row, score(read.get(p.position))] for row, p in zip(rows, curve.points, strict=True)]
+    return names, rows, ["mean", "paper's bar", "seeds", "degenerate", "probing"]
+
+
+def score(value: float | None) -> str:
+    """A score with one decimal; a dash where it is not known."""
+    return "–" if value is None else f"{value:z.1f}"
+
+
+def between(spread: Spread) -> str:
+    """The interval of a spread; a dash where one run gives none."""
+    return "–" if spread.low is None else f"{score(spread.low)} to {score(spread.high)}"
+
+
+def p_value(p: float | None) -> str:
+    """A p-value with three decimals; a dash where there is none."""
+    return "–" if p is None else f"{p:.3f}"
 
 
 def number(value: float | None) -> str:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from layover.export import Exported
     from layover.stats.correlate import Correlations
+    from layover.stats.layers import Layers
+    from layover.stats.sizes import Sizes
     from layover.stats.transfer import Transfer
 
 SPARE_BYTES = 64 << 20  # predictions, curves and the like, beside weights and the checkpoint
@@ -151,6 +153,18 @@ class Session:
         from layover.stats.correlate import correlations
 
         return correlations(self.observations(), **{"against": self._baseline(), **options})
+
+    def sizes(self, **options: Any) -> Sizes:
+        """Scores over sizes of targets and of intermediate tasks: see `layover.stats.sizes.sizes`."""
+        from layover.stats.sizes import sizes
+
+        return sizes(self.observations(), **{"against": self._baseline(), **options})
+
+    def layers(self, **options: Any) -> Layers:
+        """Scores over layers drawn anew, permuted or frozen: see `layover.stats.layers.layers`."""
+        from layover.stats.layers import layers
+
+        return layers(self.observations(), **{"against": self._baseline(), **options})
 
     def _baseline(self) -> str:
         """The study's direct strategy."""

@@ -10,6 +10,7 @@ import typer
 from layover import console, console_papers
 from layover.asked import JsonOption
 from layover.cli_analyze import analyze_app
+from layover.errors import ObservationsError, Problem
 
 TableOption = Annotated[Path, typer.Option("--observations", help="A CSV or Parquet file of observations.")]
 AgainstOption = Annotated[str, typer.Option("--against", help="The baseline strategy.")]
@@ -18,6 +19,7 @@ EncoderOption = Annotated[str | None, typer.Option("--encoder", help="The encode
 MetricOption = Annotated[str | None, typer.Option("--metric", help="Default: each task's primary metric.")]
 MethodOption = Annotated[Literal["spearman", "pearson"], typer.Option("--method", help="Of correlation.")]
 WithoutOption = Annotated[bool, typer.Option("--without-degenerate", help="Leave collapsed runs out.")]
+CorrectOption = Annotated[Literal["holm", "bh", "none"], typer.Option("--correct", help="Of p-values.")]
 
 
 @analyze_app.command("correlations")
@@ -82,3 +84,35 @@ def analyze_layers(
 
     found = layers(read_table(table), probing or (), against, encoder, metric, without_degenerate)
     return console.print_json(found.to_json()) if as_json else console_papers.show_layers(found)
+
+
+@analyze_app.command("grid")
+def analyze_grid(
+    table: TableOption,
+    grid_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--grid", metavar="NAME=S1,S2,...", help="The strategies of a grid. Default: by their first word."
+        ),
+    ] = None,
+    against: Annotated[str, typer.Option("--against", help="The grid of the baseline.")] = "direct",
+    encoder: EncoderOption = None,
+    metric: MetricOption = None,
+    correct: CorrectOption = "holm",
+    without_degenerate: WithoutOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Best, mean and spread over all trials of a grid, by condition and target (Chang & Lu 2021)."""
+    from layover.stats.grid import grid
+    from layover.stats.table import read_table
+
+    grids = {name: of.split(",") for name, of in map(_grid, grid_of)} if grid_of else None
+    found = grid(read_table(table), grids, against, encoder, metric, correct, without_degenerate)
+    return console.print_json(found.to_json()) if as_json else console_papers.show_grid(found)
+
+
+def _grid(word: str) -> tuple[str, str]:
+    name, equals, strategies = word.partition("=")
+    if not (name and equals and strategies):
+        raise ObservationsError(Problem("--grid", f"{word!r} names no strategies", "say NAME=STRATEGY,STRATEGY,..."))
+    return name, strategies

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layover.console import say, show_table
+from layover.console import points, say, show_table
 
 if TYPE_CHECKING:
     from layover.stats.correlate import Correlations
+    from layover.stats.grid import Gain, Grids
     from layover.stats.layers import LayerCurve, Layers
     from layover.stats.sizes import Sizes
     from layover.stats.spread import Spread
@@ -91,6 +92,29 @@ def _layer_table(curve: LayerCurve, probing: LayerCurve | None) -> tuple[list[st
         names.append("probing")
         rows = [[*row, score(read.get(p.position))] for row, p in zip(rows, curve.points, strict=True)]
     return names, rows, ["mean", "paper's bar", "seeds", "degenerate", "probing"]
+
+
+def show_grid(found: Grids) -> None:
+    """Print the trials of every condition and target, and what they add to the baseline's."""
+    for name, strategies in found.grids.items():
+        say(f"grid {name}: {', '.join(strategies)}")
+    names = ("grid", "source", "target", "trials", "best", "mean", "SD", "25%", "median", "75%", "degenerate")
+    more = ("best gains", "mean gains", "p adjusted")
+    rows = []
+    for cell in found.cells:
+        d, p = cell.values, cell.mean.p_adjusted if cell.mean else None
+        numbers = map(score, (d.high, d.mean, d.sd, d.quarter, d.median, d.three_quarters))
+        told = f"{100 * cell.degenerate / cell.trials:.0f}%" if cell.trials else "–"
+        gains = (gained(cell.best), gained(cell.mean), "" if p is None else p_value(p))
+        rows.append((cell.grid, cell.source, cell.target, cell.trials, *numbers, told, *gains))
+    show_table((*names, *more), rows, right=(*names[3:], "p adjusted"))
+
+
+def gained(gain: Gain | None) -> str:
+    """A gain in points with its interval; nothing for the baseline itself."""
+    if gain is None or gain.delta is None:
+        return ""
+    return points(gain.delta) + (f" ({points(gain.low)} to {points(gain.high)})" if gain.low is not None else "")
 
 
 def score(value: float | None) -> str:

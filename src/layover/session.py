@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from layover.export import Exported
     from layover.stats.correlate import Correlations
+    from layover.stats.grid import Grids
     from layover.stats.layers import Layers
     from layover.stats.sizes import Sizes
     from layover.stats.transfer import Transfer
@@ -165,6 +166,12 @@ class Session:
         from layover.stats.layers import layers
 
         return layers(self.observations(), **{"against": self._baseline(), **options})
+
+    def grid(self, **options: Any) -> Grids:
+        """All trials of a grid by condition, whose strategies share their first word: see `layover.stats.grid.grid`."""
+        from layover.stats.grid import grid
+
+        return grid(self.observations(), **options)
 
     def _baseline(self) -> str:
         """The study's direct strategy."""

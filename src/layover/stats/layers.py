@@ -69,7 +69,7 @@ class Orders:
 
 @dataclass(frozen=True)
 class Alike:
-    """Two targets over the same permutations, each the mean of its seeds: does an order that harms one harm the other too."""
+    """How alike two targets are over the same permutations, of each of which the mean over seeds is taken."""
 
     encoder: str
     strategy: str

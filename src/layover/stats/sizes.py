@@ -81,8 +81,8 @@ def sizes(
     """Curves over sizes of intermediate tasks and of targets, with 95 % intervals of t over seeds.
 
     Sizes of an intermediate task are conditions such as "1250 rows", as those of `stilts` with `sizes`; those of a
-    target are in the column `rows`. No condition, or 0 rows, is all there is. Raises ObservationsError where nothing was
-    tried at two sizes.
+    target are in the column `rows`. No condition, or 0 rows, is all there is. Raises ObservationsError where nothing
+    was tried at two sizes.
     """
     checked = check(observations)
     frame = select(checked.assign(way=checked["source"], task=checked["target"]), metric, without_degenerate)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from layover.stats.correlate import Correlations
     from layover.stats.grid import Grids
     from layover.stats.layers import Layers
+    from layover.stats.rivals import Rivalry
     from layover.stats.sizes import Sizes
     from layover.stats.transfer import Transfer
 
@@ -154,6 +155,13 @@ class Session:
         from layover.stats.correlate import correlations
 
         return correlations(self.observations(), **{"against": self._baseline(), **options})
+
+    def rivals(self, **options: Any) -> tuple[Rivalry, ...]:
+        """Joint training against a stop, and the rule of size: see `layover.stats.rivals.rivals`."""
+        from layover.stats.rivals import rivals
+
+        given = {"against": self._baseline(), "predictions": self.store.predictions, **options}
+        return rivals(self.observations(), **given)
 
     def sizes(self, **options: Any) -> Sizes:
         """Scores over sizes of targets and of intermediate tasks: see `layover.stats.sizes.sizes`."""

@@ -162,7 +162,7 @@ def _rivals(
     values: Values, multitask: str, stilts: str, sizes: Mapping[str, int], paired: Mapping[tuple[str, str], Cell]
 ) -> Iterable[Rival]:
     """Every cell with runs of both; a task is no partner of itself."""
-    for _, source, target in sorted(key for key in values if key[0] == multitask):
+    for target, source in sorted((key[2], key[1]) for key in values if key[0] == multitask):
         if not source or source == target or (stilts, source, target) not in values:
             continue
         both, stop = values[multitask, source, target], values[stilts, source, target]

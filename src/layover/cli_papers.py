@@ -160,3 +160,25 @@ def _grid(word: str) -> tuple[str, str]:
     if not (name and equals and strategies):
         raise ObservationsError(Problem("--grid", f"{word!r} names no strategies", "say NAME=STRATEGY,STRATEGY,..."))
     return name, strategies
+
+
+@analyze_app.command("forgetting")
+def analyze_forgetting(
+    table: TableOption,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option("--measure", help="A measure of forgetting. Default: mlm_loss_rise, cka and l2."),
+    ] = None,
+    method: MethodOption = "spearman",
+    against: AgainstOption = "direct",
+    strategy: StrategyOption = None,
+    encoder: EncoderOption = None,
+    metric: MetricOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What checkpoints forgot against what they add to targets, also with collapse held."""
+    from layover.stats.forgetting import forgetting
+    from layover.stats.table import read_table
+
+    found = forgetting(read_table(table), measure or (), method, strategy, encoder, against, metric)
+    return console.print_json(found.to_json()) if as_json else console_papers.show_forgetting(found)

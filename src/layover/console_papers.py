@@ -9,6 +9,7 @@ from layover.console import points, say, show_table
 
 if TYPE_CHECKING:
     from layover.stats.correlate import Correlations
+    from layover.stats.forgetting import ForgettingLinks
     from layover.stats.grid import Gain, Grids
     from layover.stats.layers import LayerCurve, Layers
     from layover.stats.rivals import Rivalry
@@ -166,6 +167,21 @@ def share(rate: HitRate) -> str:
 def limits(low: float | None, high: float | None) -> str:
     """Two shares in per cent; a dash where there is none."""
     return "–" if low is None or high is None else f"{100 * low:.0f}% to {100 * high:.0f}%"
+
+
+def show_forgetting(found: ForgettingLinks) -> None:
+    """Print how each measure of forgetting goes with transfer, and what is left of that with collapse held."""
+    named = " · ".join(filter(None, [found.encoder, found.strategy]))
+    say(f"{named}: {found.method} of forgetting with points over {found.against}, over {found.sources} sources")
+    names = ("measure", "target", "points", "degenerate", "r", "p adjusted", "one source left out", "p by source")
+    rows = [
+        (one.measure, one.target or f"mean of {one.targets} {one.role} tasks", one.n, one.degenerate, number(one.r),
+         p_value(one.p_adjusted), f"{number(one.low)} to {number(one.high)}", p_value(one.p_clustered_adjusted),
+         number(one.partial), p_value(one.partial_p), p_value(one.partial_p_clustered))
+        for one in found.links
+    ]  # fmt: skip
+    show_table((*names, "given collapse", "p", "p by source "), rows, right=("points", "degenerate"))
+    say("p takes points as independent; p by source deals sources out with all of their seeds")
 
 
 def gained(gain: Gain | None) -> str:

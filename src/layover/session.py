@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from layover.export import Exported
     from layover.stats.correlate import Correlations
+    from layover.stats.forgetting import ForgettingLinks
     from layover.stats.grid import Grids
     from layover.stats.layers import Layers
     from layover.stats.rivals import Rivalry
@@ -180,6 +181,12 @@ class Session:
         from layover.stats.grid import grid
 
         return grid(self.observations(), **options)
+
+    def forgetting(self, **options: Any) -> ForgettingLinks:
+        """What checkpoints forgot against transfer: see `layover.stats.forgetting.forgetting`."""
+        from layover.stats.forgetting import forgetting
+
+        return forgetting(self.observations(), **{"against": self._baseline(), **options})
 
     def _baseline(self) -> str:
         """The study's direct strategy."""

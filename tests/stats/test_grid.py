@@ -119,6 +119,22 @@ def test_grids_can_be_named_and_their_settings_go_by_position() -> None:
         grid(rows, {"after": ["stop0"]})
 
 
+def test_a_setting_may_be_a_condition_instead_of_a_strategy() -> None:
+    rows = []
+    for r in ROWS:
+        name, rate = r["strategy"].split()
+        # on the way there is a condition of another kind, which stays with the source
+        before = "500 rows · " if r["source"] == "syn" else ""
+        rows.append(r | {"strategy": name, "condition": f"{before}learning_rate={rate} warmup=0.2"})
+    found, first = cells(grid(rows)), cells(grid(ROWS))
+    assert set(found) == {
+        (name, "syn · 500 rows" if source == "syn" else source, target) for name, source, target in first
+    }
+    for source, called in (("hellaswag", "hellaswag"), ("syn", "syn · 500 rows")):
+        one, other = first["stilts", source, "rte"], found["stilts", called, "rte"]
+        assert (one.values, one.best, one.mean) == (other.values, other.best, other.mean)
+
+
 def test_one_trial_has_no_interval() -> None:
     rows = [row("direct", "", "rte", 1, 60.0), row("stilts", "mnli", "rte", 1, 62.0)]
     cell = cells(grid(rows))["stilts", "mnli", "rte"]

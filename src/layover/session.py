@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from layover.export import Exported
+    from layover.stats.correlate import Correlations
+    from layover.stats.forgetting import ForgettingLinks
+    from layover.stats.grid import Grids
+    from layover.stats.layers import Layers
+    from layover.stats.rivals import Rivalry
+    from layover.stats.sizes import Sizes
     from layover.stats.transfer import Transfer
 
 SPARE_BYTES = 64 << 20  # predictions, curves and the like, beside weights and the checkpoint
@@ -143,11 +149,52 @@ class Session:
         """The transfer matrices against the study's direct strategy: see `layover.stats.transfer.transfer`."""
         from layover.stats.transfer import transfer
 
+        return transfer(self.observations(), self.store.predictions, **{"against": self._baseline(), **options})
+
+    def correlations(self, **options: Any) -> Correlations:
+        """Targets' scores against probing tasks': see `layover.stats.correlate.correlations`."""
+        from layover.stats.correlate import correlations
+
+        return correlations(self.observations(), **{"against": self._baseline(), **options})
+
+    def rivals(self, **options: Any) -> tuple[Rivalry, ...]:
+        """Joint training against a stop, and the rule of size: see `layover.stats.rivals.rivals`."""
+        from layover.stats.rivals import rivals
+
+        given = {"against": self._baseline(), "predictions": self.store.predictions, **options}
+        return rivals(self.observations(), **given)
+
+    def sizes(self, **options: Any) -> Sizes:
+        """Scores over sizes of targets and of intermediate tasks: see `layover.stats.sizes.sizes`."""
+        from layover.stats.sizes import sizes
+
+        return sizes(self.observations(), **{"against": self._baseline(), **options})
+
+    def layers(self, **options: Any) -> Layers:
+        """Scores over layers drawn anew, permuted or frozen: see `layover.stats.layers.layers`."""
+        from layover.stats.layers import layers
+
+        return layers(self.observations(), **{"against": self._baseline(), **options})
+
+    def grid(self, **options: Any) -> Grids:
+        """All trials of a grid by condition, whose strategies share their first word: see `layover.stats.grid.grid`."""
+        from layover.stats.grid import grid
+
+        return grid(self.observations(), **options)
+
+    def forgetting(self, **options: Any) -> ForgettingLinks:
+        """What checkpoints forgot against transfer: see `layover.stats.forgetting.forgetting`."""
+        from layover.stats.forgetting import forgetting
+
+        return forgetting(self.observations(), **{"against": self._baseline(), **options})
+
+    def _baseline(self) -> str:
+        """The study's direct strategy."""
         against = self.plan.baseline()
         if against is None:
             hint = 'add: direct = { kind = "direct" }'
             raise StudyError(Problem("strategies", "none is direct, so there is nothing to measure against", hint))
-        return transfer(self.observations(), self.store.predictions, **{"against": against, **options})
+        return against
 
     def report(self, path: str | Path, tables: Path | None = None, figures: Path | None = None) -> Path:
         """Write the report as one self-contained HTML page, and its tables and figures into folders where given."""

@@ -15,7 +15,7 @@ import hashlib
 import ipaddress
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -59,26 +59,32 @@ class Looks(Protocol):
 
 @dataclass
 class Latest:
-    """What was seen last, for all readers: the store is looked at in a thread, by one at a time, and not too often."""
+    """What was seen last, for all readers: the store is looked at in a thread, by one at a time, and not too often.
+
+    `parts` are JSON by name; "notice" says what is wrong where the store cannot be read.
+    """
 
     watch: Looks
     parts: dict[str, str] = field(default_factory=dict)
     _due: float = 0.0
-    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _task: asyncio.Task[None] | None = None
 
-    async def get(self) -> Mapping[str, str]:
-        """The parts as JSON by name; "notice" says what is wrong where the store cannot be read."""
-        async with self._lock:
-            started = time.monotonic()
-            if started >= self._due:
-                try:
-                    seen = {**await asyncio.to_thread(self.watch.look), "notice": {"text": ""}}
-                except (UserError, OSError):  # what is known stays, and its age is told
-                    seen = {"notice": {"text": "The store cannot be read at the moment; this is what was seen last."}}
-                self.parts |= {name: json.dumps(part, allow_nan=False) for name, part in seen.items()}
-                took = time.monotonic() - started
-                self._due = time.monotonic() + max(LOOK_SECONDS, REST * took)
-            return self.parts
+    def looking(self) -> asyncio.Task[None] | None:
+        """The look that is going on, begun now where it is time; None between two looks."""
+        if self._task is None and time.monotonic() >= self._due:
+            self._task = asyncio.create_task(self._look())
+        return self._task
+
+    async def _look(self) -> None:
+        started = time.monotonic()
+        try:
+            seen = {**await asyncio.to_thread(self.watch.look), "notice": {"text": ""}}
+        except (UserError, OSError):  # what is known stays, and its age is told
+            seen = {"notice": {"text": "The store cannot be read at the moment; this is what was seen last."}}
+        finally:
+            took, self._task = time.monotonic() - started, None
+            self._due = time.monotonic() + max(LOOK_SECONDS, REST * took)
+        self.parts |= {name: json.dumps(part, allow_nan=False) for name, part in seen.items()}
 
 
 def application(watch: Looks, host: str, stopping: Callable[[], bool]) -> Starlette:
@@ -91,7 +97,9 @@ def application(watch: Looks, host: str, stopping: Callable[[], bool]) -> Starle
         return Response(content, media_type=f"{kind}; charset=utf-8")
 
     async def state(_: Request) -> Response:
-        return JSONResponse({name: json.loads(part) for name, part in (await latest.get()).items()})
+        if (task := latest.looking()) is not None:
+            await asyncio.shield(task)
+        return JSONResponse({name: json.loads(part) for name, part in latest.parts.items()})
 
     async def events(request: Request) -> Response:
         last = request.headers.get("last-event-id") or request.query_params.get("after", "")
@@ -104,17 +112,20 @@ def application(watch: Looks, host: str, stopping: Callable[[], bool]) -> Starle
 async def _stream(latest: Latest, last: str, stopping: Callable[[], bool]) -> AsyncIterator[str]:
     """Events for one reader, who has seen what the id `last` names."""
     known = dict(part.split("=", 1) for part in last.split(",") if "=" in part)
-    spoke = time.monotonic()
+    spoke, pause = time.monotonic(), 0.0
     yield f"retry: {RETRY_MS}\n\n"
     while not stopping():
-        for name, part in (await latest.get()).items():
+        # a look may take long, and who is asked to stop does not wait for it
+        task = latest.looking()
+        await (asyncio.wait([task], timeout=PAUSE_SECONDS) if task else asyncio.sleep(pause))
+        for name, part in list(latest.parts.items()):
             if known.get(name) != (digest := hashlib.sha256(part.encode()).hexdigest()[:12]):
                 known[name], spoke = digest, time.monotonic()
                 yield f"id: {','.join(f'{n}={d}' for n, d in known.items())}\nevent: {name}\ndata: {part}\n\n"
         if time.monotonic() - spoke > PING_SECONDS:
             spoke = time.monotonic()
             yield ": here\n\n"
-        await asyncio.sleep(PAUSE_SECONDS)
+        pause = PAUSE_SECONDS
 
 
 class Guard:

@@ -22,9 +22,8 @@ def hider(plan: Plan, store: Store) -> Callable[[Any], Any]:
 
     Of a path its last part stays. The folders that a study has to do with go whatever they are called.
     """
-    encoders = [encoder.location for encoder in plan.encoders.values()]
     files = [path.parent for files in plan.places.files.values() for path in files.values()]
-    known = _known([store.root, store.root.resolve(), *plan.places.data, *encoders, *files, Path.home(), Path.cwd()])
+    known = _known([store.root, store.root.resolve(), *plan.places.data, *files, Path.home(), Path.cwd()])
 
     def hidden(value: Any) -> Any:
         if isinstance(value, str):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from layover.errors import MissingExtra
-from layover.plan import Plan
+from layover.plan import Plan, Score
 from layover.secrets import redacted, redacted_words
 from layover.step import Step
 from layover.store import Store
@@ -32,18 +31,26 @@ def tracker(kind: str, study: str, out: Path) -> Tracker:
 def send(plan: Plan, store: Store, to: Tracker, sent: set[str], tell: Callable[[str], Any]) -> set[str]:
     """Send what is finished and not among `sent`; returns the keys that are there now."""
     store.refresh()
-    there = set(sent)
+    there, cells = set(sent), cells_of(plan)
     for key in plan.steps:
         if key not in there and store.finished(key):
             there.add(key)
-            if run := run_of(plan, store, key):
+            if run := run_of(plan, store, key, cells[key]):
                 to.send(run)
                 tell(run.label)
     return there
 
 
-def run_of(plan: Plan, store: Store, key: str) -> Run | None:
-    """A finished step as a tracker shows it; None where it has no scores, as the choice of a sweep."""
+def cells_of(plan: Plan) -> dict[str, list[Score]]:
+    """The cells of a study by the key of the step that answers them; none for any other."""
+    found: dict[str, list[Score]] = defaultdict(list)
+    for score in plan.scores:
+        found[score.key].append(score)
+    return found
+
+
+def run_of(plan: Plan, store: Store, key: str, cells: Sequence[Score]) -> Run | None:
+    """A finished step, which answers these cells, as a tracker shows it; None where it has no scores."""
     scores = store.read(key, "observations.jsonl")
     if not scores:
         return None
@@ -58,22 +65,24 @@ def run_of(plan: Plan, store: Store, key: str) -> Run | None:
     return Run(
         key=key,
         label=redacted(plan.labels[key]),
-        params=redacted_words(_params(plan, key, facts)),
+        params=redacted_words(_params(plan, key, cells, facts)),
         curve=[(int(point["step"]), _numbers(point)) for point in curve],
-        scores={name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)},
+        scores={name: float(value) for name, value in found.items() if value is not None},
         tags=redacted_words(tags),
         ended=store.folder(key).stat().st_mtime,
     )
 
 
-def _params(plan: Plan, key: str, facts: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
+def _params(
+    plan: Plan, key: str, cells: Sequence[Score], facts: Mapping[str, Any]
+) -> dict[str, str | int | float | bool]:
     """What was asked for. A step that several cells share names all that they differ in."""
     step, names = plan.steps[key], {encoder.identity: name for name, encoder in plan.encoders.items()}
     encoder = getattr(step, "encoder", "")
     params: dict[str, Any] = {"key": key, "kind": step.kind, "encoder": names.get(encoder, encoder)}
     params |= {"task": "+".join(task.name for task in step.tasks), "seed": getattr(step, "seed", None)}
     params |= {"limit_train": step.tasks[0].limit_train if step.tasks else None}
-    params |= {name: ", ".join(values) for name, values in _cells(plan, key).items()}
+    params |= {name: ", ".join(values) for name, values in _shared(cells).items()}
     params |= {"lineage": " → ".join([params["encoder"], *_lineage(plan, key)])}
     params |= {"lineage.keys": ", ".join(_before(plan, key))}
     recipe = facts.get("recipe") or getattr(getattr(step, "recipe", None), "__dict__", {})
@@ -84,14 +93,10 @@ def _params(plan: Plan, key: str, facts: Mapping[str, Any]) -> dict[str, str | i
     }
 
 
-def _cells(plan: Plan, key: str) -> dict[str, list[str]]:
-    found: dict[str, dict[str, None]] = defaultdict(dict)
-    for score in plan.scores:
-        if score.key == key:
-            for name in PRESENT:
-                if value := getattr(score, name):
-                    found[name][value] = None
-    return {name: list(values) for name, values in found.items()}
+def _shared(cells: Sequence[Score]) -> dict[str, list[str]]:
+    """What cells are called, by the name of the column, each word once."""
+    words = {name: dict.fromkeys(str(getattr(cell, name)) for cell in cells) for name in PRESENT}
+    return {name: [word for word in found if word] for name, found in words.items() if any(found)}
 
 
 def _lineage(plan: Plan, key: str) -> list[str]:
@@ -111,7 +116,7 @@ def _before(plan: Plan, key: str) -> list[str]:
 
 
 def _numbers(point: Mapping[str, Any]) -> dict[str, float]:
-    return {f"curve/{name}": value for name, value in _flat(point) if name != "step" and math.isfinite(value)}
+    return {f"curve/{name}": value for name, value in _flat(point) if name != "step"}
 
 
 def _flat(point: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, float]]:

@@ -5,6 +5,7 @@ Written in the Hub's form: metadata in YAML, then Markdown (huggingface.co/docs/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,9 +36,16 @@ def model_card(facts: Facts, kind: str) -> str:
 
     `facts` is the content of its `layover.json`, and `kind` says which AutoModelFor... loads it.
     """
+    facts = {**facts, "label": _short(facts["label"])}
+    facts["steps"] = [{**record, "label": _short(record["label"])} for record in facts["steps"]]
     parts = [_title(facts), _loading(kind), _reading(facts), _lineage(facts), _scores(facts), _selection(facts)]
     parts += [_recipe(facts), _data(facts), _limits(facts), _provenance(facts)]
     return f"---\n{metadata(facts, kind)}\n---\n\n" + "\n".join(parts)
+
+
+def _short(label: str) -> str:
+    """A label in which an encoder that was named by its path is called by its folder: a card goes to others."""
+    return re.sub(r"(?<!\S)(?:[A-Za-z]:)?[/\\](?:[^\s/\\]+[/\\])+", "", label)
 
 
 def metadata(facts: Facts, kind: str) -> str:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from layover import console
 from layover.asked import Asked, about_a_study
 from layover.errors import Problem, UserError
+
+if TYPE_CHECKING:
+    from layover.session import Session
+    from layover.trackers import Tracker
 
 PORT = 7007
 POLL_SECONDS = 2.0
@@ -44,30 +49,39 @@ def track(
     follow: Annotated[bool, typer.Option("--follow", help="Go on while the study runs, until it ends.")] = False,
 ) -> None:
     """Send the finished runs of a study to TensorBoard, MLflow or W&B, each once: those that are there stay."""
-    from layover.explain import decide
-    from layover.trackers.sending import send, tracker
+    from layover.trackers.sending import tracker
     from layover.trackers.tracker import TrackerError
 
-    session = asked.session(create=False)
-    plan, store = session.plan, session.store
-    told = []
+    session, told = asked.session(create=False), []
 
     def tell(label: str) -> None:
         told.append(label)
         console.say(f"sent: {label}")
 
     try:
-        place = tracker(to, plan.study.name, out)
+        place = tracker(to, session.plan.study.name, out)
+        _send(session, place, follow, tell)
+    except TrackerError as error:
+        raise UserError(Problem("--to", str(error), "what was sent stays; run the same command again")) from error
+    console.say(f"{len(told)} runs sent to {place.place}")
+
+
+def _send(session: Session, place: Tracker, follow: bool, tell: Callable[[str], None]) -> None:
+    """Send what is finished; to follow, until nothing more can come or somebody presses Ctrl-C."""
+    from layover.explain import decide
+    from layover.trackers.sending import send
+
+    plan, store = session.plan, session.store
+    try:
         there = place.sent()
         while True:
-            # asked before sending: what finishes meanwhile is sent by the next turn, or was sent by this one
+            # asked before sending: what finishes meanwhile is sent now, or by the next turn
             moving = any(decision.action in ("run", "running") for decision in decide(plan, store))
             there = send(plan, store, place, there, tell)
             if not (follow and moving):
-                break
+                return
             time.sleep(POLL_SECONDS)
-    except TrackerError as error:
-        raise UserError(Problem("--to", str(error), "what was sent stays; run the same command again")) from error
-    except KeyboardInterrupt:  # how following is ended
+    except KeyboardInterrupt:
+        if not follow:
+            raise
         console.say("stopped following")
-    console.say(f"{len(told)} runs sent to {place.place}")

@@ -63,7 +63,7 @@ def metadata(facts: Facts, kind: str) -> str:
             dataset_config=hub.config if hub else None,
             dataset_split=hub.validation if hub else "validation",
             dataset_revision=(hub.revision or None) if hub else None,
-            metric_type=HUB_METRICS.get(row["metric"], row["metric"]),
+            metric_type=_metric(row),
             metric_name=f"{row['metric']}, in points",
             metric_value=round(row["value"], 4),
         )
@@ -76,11 +76,17 @@ def metadata(facts: Facts, kind: str) -> str:
         base_model=_base_model(facts["encoder"]),
         datasets=list(dict.fromkeys(one.hub.repo for one in tasks if one.hub)) or None,
         language="en" if all(_is_english(one.task) for one in tasks) else None,
-        metrics=list(dict.fromkeys(HUB_METRICS.get(row["metric"], row["metric"]) for row in shown)),
+        metrics=list(dict.fromkeys(map(_metric, shown))),
         tags=["layover", *(["intermediate-task-transfer"] if len(tasks) > 1 else [])],
         eval_results=results or None,
     )
     return found.to_yaml().strip()
+
+
+def _metric(row: Facts) -> str:
+    """A metric as the Hub calls it."""
+    name = str(row["metric"])
+    return HUB_METRICS.get(name, name)
 
 
 def _is_english(task: Task | None) -> bool:

@@ -199,7 +199,7 @@ def test_tensorboard_reads_the_events(sent: Callable[[str], Run], tmp_path: Path
     assert scalars["curve/loss"] == [(4, 0.75), (8, 0.5)]
     assert scalars["curve/selection"] == [(4, 50.0), (8, 62.5)]
     assert scalars["validation/accuracy"] == [(8, 61.25)]
-    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData  # pyright: ignore[reportAttributeAccessIssue]
 
     start = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     hparams = HParamsPluginData.FromString(start).session_start_info.hparams
@@ -251,7 +251,7 @@ BLOCK, HEAD, WHOLE = 32768, 7, (1, 4)  # of the log format of LevelDB, which wan
 
 def wandb_records(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
     """History, summary and configuration in a file that wandb wrote offline."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # pyright: ignore[reportAttributeAccessIssue]
 
     history: list[dict[str, Any]] = []
     summary: dict[str, Any] = {}

@@ -29,7 +29,7 @@ class MLflow:
     package: ClassVar[str] = "mlflow"
 
     @classmethod
-    def open(cls, study: str, out: Path) -> MLflow:
+    def at(cls, study: str, out: Path) -> MLflow:
         """The experiment called like the study; made where there is none."""
         where = os.environ.get("MLFLOW_TRACKING_URI", "")
         if not where:

@@ -25,7 +25,7 @@ def tracker(kind: str, study: str, out: Path) -> Tracker:
     found = TRACKERS.get(kind, "--to")
     if find_spec(found.package) is None:
         raise MissingExtra(found.package, kind, f"tracking in {kind}")
-    return found.open(study, out)
+    return found.at(study, out)
 
 
 def send(plan: Plan, store: Store, to: Tracker, sent: set[str], tell: Callable[[str], Any]) -> set[str]:

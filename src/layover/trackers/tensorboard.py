@@ -24,7 +24,7 @@ class TensorBoard:
     package: ClassVar[str] = "tensorboard"
 
     @classmethod
-    def open(cls, study: str, out: Path) -> TensorBoard:
+    def at(cls, study: str, out: Path) -> TensorBoard:
         """The folder of a study's runs."""
         return cls(out / study)
 
@@ -52,8 +52,8 @@ class TensorBoard:
 
 
 def _write(folder: Path, run: Run) -> None:
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+    from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 

@@ -45,7 +45,7 @@ class Tracker(Protocol):
     """What has to be installed, by the extra that is called like the kind."""
 
     @classmethod
-    def open(cls, study: str, out: Path) -> Tracker:
+    def at(cls, study: str, out: Path) -> Tracker:
         """The place for a study's runs: as the tracker's own environment variables say, or in the folder `out`."""
         ...
 

@@ -24,7 +24,7 @@ class WandB:
     package: ClassVar[str] = "wandb"
 
     @classmethod
-    def open(cls, study: str, out: Path) -> WandB:
+    def at(cls, study: str, out: Path) -> WandB:
         """The project called like the study, where WANDB_PROJECT says nothing else."""
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # nothing about a study goes anywhere else
         out.mkdir(parents=True, exist_ok=True)
@@ -45,6 +45,7 @@ class WandB:
     def send(self, run: Run) -> None:
         """Send a run under its key as id: a run that was sent elsewhere already is gone on with, not doubled."""
         import wandb
+        from wandb.errors import Error
 
         quiet = wandb.Settings(
             silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True,
@@ -59,7 +60,7 @@ class WandB:
                 made.log(dict(point), step=step)
             made.summary.update(dict(run.scores))
             made.finish()
-        except wandb.errors.Error as error:
+        except Error as error:
             hint = "log in with `wandb login`, or set WANDB_MODE=offline and send later with `wandb sync`"
             raise TrackerError(f"W&B: {error} ({hint})") from error
         with (self.out / NOTE).open("a", encoding="utf-8") as note:

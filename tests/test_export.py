@@ -424,7 +424,7 @@ def check_card(folder: Path, facts: dict[str, Any]) -> None:
     """The card of a model that came over a stop, with a sweep: the Hub's own reader takes it, and it says all."""
     from huggingface_hub import ModelCard
 
-    card = ModelCard.load(folder / "README.md")
+    card: Any = ModelCard.load(folder / "README.md")
     assert card.data.library_name == "transformers"
     assert card.data.pipeline_tag == "text-classification"
     assert card.data.tags == ["layover", "intermediate-task-transfer"]
@@ -481,7 +481,7 @@ def test_what_a_card_says_of_released_data(selection: Any, optimistic: bool) -> 
         "layover": "1.2.3", "key": start, "label": "bert → mnli → rte", "class": "BertForSequenceClassification",
         "encoder": HUB, "lineage": ["bert", "mnli", "rte"], "input": given, "notes": [], "steps": steps,
     }  # fmt: skip
-    card = ModelCard(model_card(facts, "SequenceClassification"))
+    card: Any = ModelCard(model_card(facts, "SequenceClassification"))
     assert card.data.base_model == "google-bert/bert-base-uncased"
     repos = [hub.repo for name in ("mnli", "rte") if (hub := TASKS.get(name).hub)]
     assert card.data.datasets == list(dict.fromkeys(repos))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from layover import claims
-from layover.claims import Claim, alive, read_claim
+from layover.claims import POINTS, Claim, alive, read_claim, told
 
 
 def claim(path: Path, **progress: Any) -> Claim:
@@ -125,6 +126,25 @@ def test_a_heartbeat_renews_the_lease_and_tells_the_progress(path: Path) -> None
         found = json.loads(path.read_text())
     assert found["progress"] == {"step": 7}
     assert found["expires"] > time.time() + 30
+
+
+@pytest.mark.parametrize("n", [0, 1, 99, 100, 101, 1000, 1001])
+def test_a_claim_tells_of_the_curve_what_fits(n: int) -> None:
+    curve = [{"epoch": i / 10, "step": i, "loss": 1 / i, "selection": 50.0, "tasks": {}} for i in range(1, n + 1)]
+    found = told({"step": n, "loss": math.nan, "curve": curve})
+    assert found["loss"] is None
+    assert found["step"] == n
+    points = found["curve"]
+    assert min(n, POINTS // 2) <= len(points) <= POINTS
+    assert points == [{"step": p["step"], "loss": 1 / p["step"], "selection": 50.0} for p in points]
+    assert [p["step"] for p in points] == sorted({p["step"] for p in points})
+    if n:
+        assert points[-1]["step"] == n  # the newest is always among them
+
+
+def test_a_claim_of_work_that_has_no_curve_is_as_it_was() -> None:
+    assert told({}) == {}
+    assert told({"step": 1, "steps": 2}) == {"step": 1, "steps": 2}
 
 
 def test_releasing_leaves_a_claim_that_somebody_else_took_over(path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +33,9 @@ from tests.kit import (
 from layover import Session, Store, UserError, encoders
 from layover.export import Exported, export
 from layover.files import write_jsonl
+from layover.model_card import model_card
 from layover.run import run_step
-from layover.step import Recipe, TaskRef, Train, key_of
+from layover.step import Recipe, TaskRef, Train, key_of, to_json
 from layover.tasks import TASKS, Task
 from layover.tasks.formats import Choice, Pair
 from layover.tasks.load import locate
@@ -400,6 +403,8 @@ def test_a_user_gets_the_model_of_a_study(study: Path, command: Command) -> None
     assert facts["steps"][1]["step"]["start"] == facts["steps"][0]["key"]
     assert facts["steps"][1]["provenance"]["recipe"]["learning_rate"] in (1e-3, 1e-4)
 
+    check_card(Path("model"), facts)
+
     for words, message in [
         (("→ mine", "model"), "nothing is overwritten"),
         (("nowhere", "other"), "no step matches"),
@@ -413,6 +418,81 @@ def test_a_user_gets_the_model_of_a_study(study: Path, command: Command) -> None
     swept = command("run", study, "--keep-weights", "mine · best of the sweep")
     assert swept.code == 2
     assert "is the choice of a sweep" in swept.err
+
+
+def check_card(folder: Path, facts: dict[str, Any]) -> None:
+    """The card of a model that came over a stop, with a sweep: the Hub's own reader takes it, and it says all."""
+    from huggingface_hub import ModelCard
+
+    card: Any = ModelCard.load(folder / "README.md")
+    assert card.data.library_name == "transformers"
+    assert card.data.pipeline_tag == "text-classification"
+    assert card.data.tags == ["layover", "intermediate-task-transfer"]
+    last = facts["steps"][-1]
+    validation = [row for row in last["scores"] if row["split"] == "validation"]
+    assert card.data.eval_results is not None
+    found = [(one.dataset_name, one.metric_name, one.metric_value) for one in card.data.eval_results]
+    assert found == [("mine", f"{row['metric']}, in points", round(row["value"], 4)) for row in validation]
+    for name in ("base_model", "datasets", "language", "license"):  # nothing is known, so nothing is said
+        assert getattr(card.data, name) is None
+    for said in [step["key"] for step in facts["steps"]] + [step["step"]["task"]["data"] for step in facts["steps"]]:
+        assert f"`{said}`" in card.text
+    assert "→ stop → mine. Everything" in card.text
+    assert facts["encoder"] in card.text
+    assert "A sweep chose settings of the recipe, on examples held out of the training set" in card.text
+    rates = [str(step["provenance"]["recipe"]["learning_rate"]) for step in facts["steps"]]
+    assert f"| learning_rate | {' | '.join(rates)} |" in card.text
+    assert f"layover {facts['layover']}" in card.text
+    assert not re.search(r"(?<!\S)/\S+/", card.content)  # nothing of this machine
+    code = re.search(r"^```python\n(.*?)^```", card.text, re.S | re.M)
+    assert code
+    names: dict[str, Any] = {}
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        exec(code[1], names)
+    finally:
+        os.chdir(before)
+    assert type(names["model"]).__name__ == facts["class"]
+    assert names["tokenizer"]("the film was good")["input_ids"]
+
+
+HUB = "hub:google-bert/bert-base-uncased@" + "86b5e0934494bd15c9632b12f734a8a67f723594"
+
+
+@pytest.mark.parametrize(("selection", "optimistic"), [("validation", True), ("holdout", False)])
+def test_what_a_card_says_of_released_data(selection: Any, optimistic: bool) -> None:
+    from huggingface_hub import ModelCard
+
+    steps, start = [], None
+    for name in ("mnli", "rte"):
+        ref = TaskRef(name, TASKS.get(name).version, f"sha256:{name}", "accuracy", selection=selection)
+        step = Train(HUB, ref, Recipe(), seed=3, start=start)
+        start = key_of(step)
+        score = {"split": "validation", "metric": "accuracy", "value": 71.5, "primary": True, "status": "ok"}
+        known = {"recipe": Recipe().__dict__, "examples": {"train": 90, "selection": 10, "validation": 20}}
+        scores = [score, {**score, "split": "selection"}]
+        provenance = {**known, "versions": {"layover": "1.2.3"}}
+        steps.append(
+            {"key": start, "label": f"bert → {name}", **to_json(step), "scores": scores, "provenance": provenance}
+        )
+    given = {"reads": "Two texts.", "fields": {}, "max_length": 64, "labels": ["a", "b"]}
+    facts = {
+        "layover": "1.2.3", "key": start, "label": "bert → mnli → rte", "class": "BertForSequenceClassification",
+        "encoder": HUB, "lineage": ["bert", "mnli", "rte"], "input": given, "notes": [], "steps": steps,
+    }  # fmt: skip
+    card: Any = ModelCard(model_card(facts, "SequenceClassification"))
+    assert card.data.base_model == "google-bert/bert-base-uncased"
+    repos = [hub.repo for name in ("mnli", "rte") if (hub := TASKS.get(name).hub)]
+    assert card.data.datasets == list(dict.fromkeys(repos))
+    assert card.data.language == "en"
+    assert card.data.eval_results is not None
+    assert [one.metric_value for one in card.data.eval_results] == [71.5]
+    assert HUB in card.text
+    for name in ("mnli", "rte"):
+        assert TASKS.get(name).source in card.text
+    assert ("therefore optimistic" in card.text) is optimistic
+    assert ("on 10 examples held out of the training set" in card.text) is not optimistic
 
 
 def test_python_keeps_and_exports(study: Path, tmp_path: Path) -> None:

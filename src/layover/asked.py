@@ -48,10 +48,10 @@ class Asked:
     ] = False
     seeds: Annotated[int | None, typer.Option(min=1, help="Use this many of the study's seeds, or 1 to N.")] = None
 
-    def session(self, placement: Tables | None = None) -> Session:
+    def session(self, placement: Tables | None = None, create: bool = True) -> Session:
         """The compiled study and its store, with some words of its `[placement]` replaced.
 
-        Raises UserError with everything that is wrong.
+        Without `create` the store has to be there. Raises UserError with everything that is wrong.
         """
         from layover.session import Session
         from layover.study import load_study
@@ -63,7 +63,7 @@ class Asked:
             changes["placement"] = _replaced(words.get("placement", {}), placement)
         changed = study.changed(**changes) if changes else study
         where = store_place(self.store), data_directories(self.data), base
-        return Session.open(changed, *where, trust_remote_code=self.trust_remote_code)
+        return Session.open(changed, *where, create=create, trust_remote_code=self.trust_remote_code)
 
     def options(self) -> str:
         """The options but --data as they were written, so that a suggested command means the same study."""

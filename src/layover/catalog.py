@@ -7,7 +7,7 @@ step's manifest, so that damage is never copied.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -25,10 +25,11 @@ VERSION = b"1"  # of the table's columns
 READ = ("step.json", "provenance.json", "observations.jsonl")
 
 
-def catalog(store: Store, without_damaged: bool = False) -> pa.Table:
+def catalog(store: Store, without_damaged: bool = False, keep: bool = True) -> pa.Table:
     """A row per finished step: key, kind, what it was made of, how long it took, and its scores as a list.
 
-    Raises StoreError where a file that has to be read is damaged, or leaves its step out.
+    Raises StoreError where a file that has to be read is damaged, or leaves its step out. Without `keep` nothing is
+    written to the store.
     """
     import pyarrow as pa
 
@@ -41,13 +42,20 @@ def catalog(store: Store, without_damaged: bool = False) -> pa.Table:
         there = [index for index, key in enumerate(keys) if key not in gone]
         table = table.take(pa.array(there, pa.int64()))
     if new:
-        with ThreadPoolExecutor() as at_once:  # reading waits for the disk
-            rows = list(at_once.map(lambda key: _row(store, key, without_damaged), sorted(new)))
-        table = pa.concat_tables([table, pa.Table.from_pylist([row for row in rows if row], schema=_schema())])
-    if new or gone:
+        table = pa.concat_tables(
+            [table, pa.Table.from_pylist(rows(store, sorted(new), without_damaged), schema=_schema())]
+        )
+    if keep and (new or gone):
         with suppress(OSError):  # where it cannot be written, the next question takes as long as this one
             write_table(path, table)
     return table
+
+
+def rows(store: Store, keys: Iterable[str], without_damaged: bool = False) -> list[dict[str, Any]]:
+    """What the catalog has of these finished steps, each read from its folder."""
+    with ThreadPoolExecutor() as at_once:  # reading waits for the disk
+        found = list(at_once.map(lambda key: _row(store, key, without_damaged), keys))
+    return [row for row in found if row]
 
 
 def _schema() -> pa.Schema:

@@ -10,12 +10,13 @@ long. Machines need not agree on the time for that, and a clock that is set back
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from layover.files import write_json
 
 LEASE_SECONDS = 60.0
 BEAT_SECONDS = 5.0
+POINTS = 100  # of a running step's curve that its claim has at most: a few kilobytes in every heartbeat
+SHOWN = ("step", "loss", "selection")  # of a point
 FIELDS = {"id": str, "host": str, "pid": int, "expires": float, "progress": dict}
 
 
@@ -118,6 +121,27 @@ class Claim:
         lease = {"beats": self._beats, "expires": time.time() + LEASE_SECONDS}
         claim = {**self._owner, **lease, "progress": self._progress()}
         self._slot.write(claim)
+
+
+def told(progress: Mapping[str, Any]) -> dict[str, Any]:
+    """What a claim says of a run: where it stands, with its curve as far as it has come, thinned to `POINTS` points.
+
+    A number that is not finite is null: a claim is JSON for whoever reads it.
+
+    >>> told({"step": 2, "loss": float("nan"), "curve": [{"step": 1, "loss": 0.5, "epoch": 1.0}]})
+    {'step': 2, 'loss': None, 'curve': [{'step': 1, 'loss': 0.5}]}
+    """
+    if "curve" not in progress:
+        return dict(progress)
+    curve = list(progress["curve"])  # it grows in another thread
+    every = math.ceil(len(curve) / POINTS) or 1
+    kept = curve[::-every][::-1]  # with the last point
+    points = [{name: _finite(point[name]) for name in SHOWN if name in point} for point in kept]
+    return {name: _finite(value) for name, value in progress.items() if name != "curve"} | {"curve": points}
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_claim(path: Path) -> dict[str, Any] | None:

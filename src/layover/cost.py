@@ -55,9 +55,9 @@ class Costs:
     similar: int = 0
 
     @classmethod
-    def learnt(cls, store: Store) -> Costs:
-        """From every finished step of a store."""
-        costs, columns = cls(), catalog(store, without_damaged=True).select(LEARNT).to_pydict()
+    def learnt(cls, store: Store, keep: bool = True) -> Costs:
+        """From every finished step of a store; without `keep` nothing is written to it."""
+        costs, columns = cls(), catalog(store, without_damaged=True, keep=keep).select(LEARNT).to_pydict()
         for values in zip(*columns.values(), strict=True):
             costs.learn(dict(zip(LEARNT, values, strict=True)))
         return costs
@@ -123,23 +123,34 @@ def _exact(kind: str, encoder: str, task: str, limit: int | None, epochs: int | 
     return kind, encoder, task, str(limit), str(epochs)
 
 
-def expected(plan: Plan, store: Store, todo: Iterable[str]) -> tuple[dict[str, float], Costs, int]:
-    """About how long each step to do takes, the costs behind that, and how many steps nothing is known of.
+def expected(plan: Plan, costs: Costs, todo: Iterable[str]) -> tuple[dict[str, float], int]:
+    """About how long each step to do takes, and how many of them nothing is known of.
 
     Of those each counts as the median of the steps that train, or as one second where none is known.
     """
-    costs = Costs.learnt(store)
     known = {key: costs.seconds(plan.steps[key]) for key in todo}
     trainings = [s for key, s in known.items() if s is not None and plan.steps[key].kind in TIMED]
     usual = statistics.median(trainings) if trainings else 1.0
     times = {key: usual if seconds is None else seconds for key, seconds in known.items()}
-    return times, costs, sum(seconds is None for seconds in known.values())
+    return times, sum(seconds is None for seconds in known.values())
+
+
+def left(plan: Plan, costs: Costs, shares: Mapping[str, float], workers: int) -> float | None:
+    """About how many seconds until steps are done, of each of which this share (0 to 1) is still to do.
+
+    None where nothing is known of any of them.
+    """
+    times, unknown = expected(plan, costs, shares)
+    if unknown == len(shares):
+        return None if shares else 0.0
+    return makespan(plan, {key: seconds * shares[key] for key, seconds in times.items()}, workers)
 
 
 def estimate(plan: Plan, store: Store, todo: Iterable[str], workers: int = 1) -> Estimate:
     """About how long the steps in `todo` take, one after the other, and with so many workers at once."""
     todo = list(todo)
-    times, costs, unknown = expected(plan, store, todo)
+    costs = Costs.learnt(store)
+    times, unknown = expected(plan, costs, todo)
     known = sum(s for key in todo if (s := costs.seconds(plan.steps[key])) is not None)
     end = makespan(plan, times, workers, costs.spread()) if unknown < len(todo) else 0.0
     return Estimate(known, costs.similar, unknown, workers, end)

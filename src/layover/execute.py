@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 
 from layover.claims import alive, read_claim
-from layover.cost import expected
+from layover.cost import Costs, expected
 from layover.errors import StepError
 from layover.executors import Executor
 from layover.mending import put_aside_after, put_aside_before
@@ -101,7 +101,7 @@ def _order(plan: Plan, store: Store, todo: list[str], slots: int) -> dict[str, i
     """Which of the steps that are ready is begun first: one after the other as planned, else the critical path."""
     if slots == 1:
         return {key: index for index, key in enumerate(todo)}
-    return ranked(plan, expected(plan, store, todo)[0])
+    return ranked(plan, expected(plan, Costs.learnt(store), todo)[0])
 
 
 class _Walk:

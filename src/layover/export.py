@@ -2,7 +2,7 @@
 
 config.json model.safetensors tokenizer.json tokenizer_config.json    what AutoModelFor... and AutoTokenizer load
 layover.json    its lineage: every step from the plain encoder on, with recipe, seed, data digests and scores
-README.md       the same in short, for people
+README.md       its model card: the same for people, and in short for the Hub
 """
 
 from __future__ import annotations
@@ -15,22 +15,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from layover.encoders import ALIASES
 from layover.errors import Problem, UserError
 from layover.files import write_json, write_text
 from layover.kinds.common import task_of
-from layover.step import Choose, Joint, Measure, Member, Merge, Probe, Train
+from layover.model_card import model_card
+from layover.step import Choose, Joint, Measure, Member, Merge, Probe, Train, from_json
 from layover.store import Store
 from layover.tasks import Task
 from layover.upkeep import find_step, labels_of
 
 WITHOUT_WEIGHTS = {Choose.kind: "the choice of a sweep", Probe.kind: "a probe", Measure.kind: "a measure"}
-PIPELINES = {
-    "SequenceClassification": "text-classification",
-    "MultipleChoice": "multiple-choice",
-    "QuestionAnswering": "question-answering",
-    "TokenClassification": "token-classification",
-    "MaskedLM": "fill-mask",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +70,7 @@ def export(store: Store, name: str, folder: Path) -> Exported:
         "label": label,
         "class": exported.model,
         "encoder": step.encoder,
+        "lineage": _lineage(step.encoder, steps),
         "input": _input(task, max_length),
         "notes": list(exported.notes),
         "steps": steps,
@@ -83,7 +79,7 @@ def export(store: Store, name: str, folder: Path) -> Exported:
     def write(target: Path) -> None:
         standard.save(model, weights, max_length, target)
         write_json(target / "layover.json", facts)
-        write_text(target / "README.md", _card(facts, kind))
+        write_text(target / "README.md", model_card(facts, kind))
 
     _publish(folder, write)
     return exported
@@ -141,6 +137,18 @@ def _record(store: Store, labels: dict[str, str], key: str) -> dict[str, Any]:
     return record
 
 
+def _lineage(encoder: str, steps: list[dict[str, Any]]) -> list[str]:
+    """What the encoder went through, in words, from the plain one on."""
+    known = [name for name, alias in ALIASES.items() if alias.identity == encoder]
+    names = [known[0] if known else encoder.removeprefix("hub:")]
+    for record in steps:
+        step = from_json(record) if "step" in record else None
+        names.append(
+            "+".join(ref.name for ref in step.tasks) or step.kind if step else record["label"] or record["key"]
+        )
+    return names
+
+
 def _input(task: Task, max_length: int) -> dict[str, Any]:
     """How a row of the task's data becomes what the encoder reads, in the format's own words."""
     return {
@@ -177,31 +185,6 @@ def _notes(task: Task, max_length: int, scores: list[dict[str, Any]]) -> tuple[s
     if task.format.scored == "text" and task.output == "classes":
         notes.append(f"Each candidate is an input of its own; the one with most of {task.labels[-1]!r} is the answer.")
     return tuple(notes)
-
-
-def _card(facts: dict[str, Any], kind: str) -> str:
-    """The README: how to load the model, what it reads, and what it was trained on."""
-    lines = [
-        f"---\nlibrary_name: transformers\npipeline_tag: {PIPELINES[kind]}\n---\n",
-        f"# {facts['label']}\n",
-        f"A `{facts['class']}` that layover {facts['layover']} trained from the encoder `{facts['encoder']}`.",
-        "Everything that is known of it is in `layover.json`.\n",
-        f"```python\nfrom transformers import AutoModelFor{kind}, AutoTokenizer\n\nmodel = AutoModelFor{kind}"
-        '.from_pretrained(".")  # this folder\ntokenizer = AutoTokenizer.from_pretrained(".")\n```\n',
-        f"## What it reads\n\n{facts['input']['reads']}\n",
-        *(f"- {name}: `{value}`" for name, value in facts["input"]["fields"].items()),
-        f"- tokens at most: {facts['input']['max_length']}",
-        *([f"- labels: {', '.join(facts['input']['labels'])}"] if facts["input"]["labels"] else []),
-        *(f"\n{note}" for note in facts["notes"]),
-        "\n## Where it comes from\n\n| step | seed | metric | split | points | status |\n|---|---|---|---|---|---|",
-    ]
-    for step in facts["steps"]:
-        if step.get("kind") == Merge.kind:
-            lines.append(f"| {step['label'] or step['key']} | | | | | {step['step']['method']} of the above |")
-        for score in step.get("scores", []):
-            place = f"| {step['label'] or step['key']} | {step['step']['seed']} | {score['metric']} | {score['split']} "
-            lines.append(f"{place}| {score['value']:.2f} | {score['status']} |")
-    return "\n".join(lines) + "\n"
 
 
 def _publish(folder: Path, write: Callable[[Path], None]) -> None:

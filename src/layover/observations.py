@@ -46,36 +46,34 @@ def write(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def _rows(plan: Plan, store: Store, score: Score) -> Iterator[dict[str, Any]]:
+    if store.finished(score.key):
+        return found(plan, store, score)
+    error = store.failure(score.key)
+    return missing(plan, score, f"failed: {error}" if error else "missing")
+
+
+def missing(plan: Plan, score: Score, status: str) -> Iterator[dict[str, Any]]:
+    """The observations of a cell whose step is not finished: a row per metric, without a value."""
+    task = plan.tasks[score.target]
+    for name in FORGETTING if score.role == "forgetting" else task.metrics:
+        primary = name == task.primary and score.role != "forgetting"
+        row = {"metric": name, "value": None, "status": status, "primary": primary, "split": "validation"}
+        yield {**_cell(score), "size": None, "source_size": None, **row}
+
+
+def found(plan: Plan, store: Store, score: Score) -> Iterator[dict[str, Any]]:
+    """The observations of a cell whose step is finished; raises StoreError where it is damaged."""
     task, key = plan.tasks[score.target], score.key
-    cell = {
-        "encoder": score.encoder,
-        "strategy": score.strategy,
-        "source": score.source,
-        "condition": score.condition,
-        "target": score.target,
-        "rows": score.rows,
-        "role": score.role,
-        "seed": score.seed,
-        "key": key,
-    }
-    if not store.finished(key):
-        error = store.failure(key)
-        status = f"failed: {error}" if error else "missing"
-        for name in FORGETTING if score.role == "forgetting" else task.metrics:
-            missing = {
-                "metric": name,
-                "value": None,
-                "status": status,
-                "primary": name == task.primary and score.role != "forgetting",
-                "split": "validation",
-            }
-            yield {**cell, "size": None, "source_size": None, **missing}
-        return
     sizes = {"size": _size(store, key), "source_size": _source_size(plan, store, key)}
     done = store.read(key, "observations.jsonl")
     for row in [*done, *_later_metrics(store, key, task.metrics, done)]:
         primary = row["split"] == "validation" and row["metric"] == task.primary and score.role != "forgetting"
-        yield {**cell, **sizes, **row, "primary": primary}
+        yield {**_cell(score), **sizes, **row, "primary": primary}
+
+
+def _cell(score: Score) -> dict[str, Any]:
+    names = ("encoder", "strategy", "source", "condition", "target", "rows", "role", "seed", "key")
+    return {name: getattr(score, name) for name in names}
 
 
 def _later_metrics(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from layover import pulse, trust
-from layover.claims import Claim
+from layover.claims import Claim, told
 from layover.disk import NO_ROOM
 from layover.errors import StepError, StoreError
 from layover.kinds import WORK
@@ -94,7 +94,7 @@ def _attempt(step: Step, store: Store, places: Places, keep: bool) -> Attempt:
         return Outcome(key, "finished")
     progress: dict[str, Any] = {}
     with store.writing():
-        claim = Claim(store.slot(key), lambda: dict(progress))
+        claim = Claim(store.slot(key), lambda: told(progress))
         if not claim.take():
             return Outcome(key, "claimed")
         attempt = store.attempt(key)

@@ -142,6 +142,17 @@ def test_a_run_resumed_after_its_last_step_only_predicts(run: Callable[..., Any]
     same(whole, again)
 
 
+def test_a_run_tells_of_its_curve_while_it_grows(run: Callable[..., Any]) -> None:
+    seen: list[tuple[int, int, float | None]] = []
+    result = run(
+        dataclasses.replace(RECIPE, evaluate_every=2),
+        report=lambda at: seen.append((at["step"], len(at["curve"]), at["loss"])),
+    )
+    assert [(step, points) for step, points, _ in seen] == [(step, step // 2) for step in range(1, 7)]
+    assert [loss is None for _, _, loss in seen] == [step % 2 == 0 for step in range(1, 7)]  # in the curve by then
+    assert len(result.state.curve) == 3
+
+
 @pytest.mark.parametrize("damage", [b"", b"\xff" * 64, None])
 def test_a_damaged_checkpoint_costs_its_work_and_nothing_else(
     run: Callable[..., Any], tmp_path: Path, damage: bytes | None

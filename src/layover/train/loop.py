@@ -336,6 +336,6 @@ def _give_back(best: Weights, parts: Sequence[Part]) -> None:
 
 
 def _report(job: Job, state: State, total: int, n_epochs: int) -> None:
-    job.report(
-        {"step": state.step, "steps": total, "epoch": state.epoch + 1, "epochs": n_epochs, "best": state.best_score}
-    )
+    since = state.loss_sum / state.loss_count if state.loss_count else None  # the last point of the curve
+    where = {"step": state.step, "steps": total, "epoch": state.epoch + 1, "epochs": n_epochs}
+    job.report({**where, "best": state.best_score, "loss": since, "curve": state.curve})

@@ -31,7 +31,7 @@ def inputs(with_runs: bool = True) -> ReportInputs:
         for name in TARGETS
     ]
     study = {
-        "name": "does-a-stop-help", "encoders": ["minilm"], "seeds": [1, 2, 3], "selection": "holdout",
+        "name": "does-a-stop-help", "encoders": ["minilm"], "seeds": [1, 2, 3, 4, 5, 6], "selection": "holdout",
         "tasks": {"target": list(TARGETS)}, "strategies": {"stilts": {"kind": "stilts", "sources": list(SOURCES)}},
         "recipe": {"learning_rate": 2e-5}, "contrasts": [{"of": ["stilts"], "against": "direct", "correct": "holm"}],
     }  # fmt: skip
@@ -53,7 +53,7 @@ def observations() -> tuple[list[dict[str, Any]], dict[str, Predictions], list[R
     for target in TARGETS:
         gold = rng.integers(2, size=400).astype(float)
         for source in ("", *SOURCES):
-            for seed in (1, 2, 3):
+            for seed in (1, 2, 3, 4, 5, 6):
                 key = f"{abs(hash((TARGETS.index(target), ('', *SOURCES).index(source), seed))):064x}"[-64:]
                 cell = (source, target, seed)
                 status = {FAILED: f"failed: {ERROR}", MISSING: "missing"}.get(cell, "ok")

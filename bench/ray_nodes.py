@@ -60,7 +60,10 @@ def measure(steps: int, slept: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare("driver", folder, max(steps, TINY))
-        site = Site(workers=WORKERS, device="cpu", threads=1, folder=folder / "jobs", trainings=steps)
+        site = Site(
+            workers=WORKERS, trainings=steps, device="cpu", threads=1, timeout=0.0, devices_per_step=1,
+            folder=folder / "jobs", prepare=int,
+        )  # fmt: skip
         inner = Ray().make(site)
         try:
             walk(folder, "warm", inner, 2 * WORKERS, 0.0)

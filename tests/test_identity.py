@@ -86,7 +86,8 @@ CHANGED: dict[type, dict[str, Any]] = {
         "max_grad_norm": 5.0, "evaluate_every": 10, "patience": None, "checkpoint": "last", "precision": "bf16",
         "l2sp": 0.1, "l2sp_head": 0.1, "ewc": 1.0, "ewc_examples": 9, "optimizer": "recadam",
         "recadam_k": 0.2, "recadam_t0": 9, "recadam_pull": 1.0, "mixout": 0.5, "layer_decay": 0.9, "freeze": "encoder",
-        "lora": 8, "lora_alpha": 8.0, "lora_dropout": 0.1, "reset_rate": 5.0,
+        "lora": 8, "lora_alpha": 8.0, "lora_dropout": 0.1, "reset_rate": 5.0, "max_steps": 9,
+        "evaluations_per_epoch": 2,
     },
     TaskRef: {
         "name": "cb", "version": 2, "data": "sha256:1", "select_by": "f1", "limit_train": 9, "limit_validation": 9,

@@ -174,7 +174,8 @@ def test_one_error_names_every_encoder_and_task_that_is_not_found(
     tasks = {"target": ["mine", *absent]}
     with pytest.raises(UserError) as caught:
         plan_of({**words, "encoders": ["./nothing", "./neither"], "tasks": tasks})
-    assert len(caught.value.problems) == 2 + len(absent)
+    assert len(caught.value.problems) == 2 + len(absent) + 1  # and one that says what to do about tasks without data
+    assert "--skip-missing" in str(caught.value)
 
 
 # what is in a key and what is not

@@ -58,3 +58,14 @@ def test_a_recipe_with_a_remedy_is_not_plain() -> None:
     assert Recipe().plain
     assert not Recipe(l2sp=0.1).plain
     assert RecipeTable.model_validate({"freeze": "0-1"}).words() == {"freeze": "0-1"}
+
+
+def test_a_head_by_itself_keeps_what_is_not_about_forgetting() -> None:
+    recipe = Recipe(optimizer="amsgrad", max_steps=9, evaluations_per_epoch=2, mixout=0.5, lora=4)
+    assert recipe.bare == Recipe(optimizer="amsgrad", max_steps=9, evaluations_per_epoch=2)
+    assert Recipe(optimizer="recadam").bare == Recipe()
+
+
+def test_how_often_examples_are_trained_on() -> None:
+    assert Recipe(epochs=3).passes(100) == 3
+    assert Recipe(max_steps=50, batch_size=4).passes(100) == 2.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,7 @@ from layover.errors import Problem, UserError, raise_all
 
 if TYPE_CHECKING:
     from layover.session import Session
+    from layover.study import Study
 
 StoreOption = Annotated[
     str | None,
@@ -27,9 +28,8 @@ StoreOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DataOption = Annotated[list[Path] | None, typer.Option("--data", help="A directory of task data; may be repeated.")]
 
-SMOKE_ROWS = 32
+SMALL = "minilm"  # what a smoke run takes where an encoder is not found
 Tables = dict[str, Any]
-Caps = Mapping[str, int | None]
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,68 @@ class Asked:
         bool, typer.Option("--trust-remote-code", help="Run the code that comes with an encoder.")
     ] = False
     seeds: Annotated[int | None, typer.Option(min=1, help="Use this many of the study's seeds, or 1 to N.")] = None
+    switch: Annotated[
+        list[str] | None, typer.Option("--switch", metavar="NAME", help="Put this switch of the study on; repeatable.")
+    ] = None
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out tasks whose data is not found, and name them.")
+    ] = False
 
-    def session(self, placement: Tables | None = None, create: bool = True) -> Session:
+    def session(self, placement: Tables | None = None, create: bool = True, stand_in: bool = False) -> Session:
         """The compiled study and its store, with some words of its `[placement]` replaced.
 
-        Without `create` the store has to be there. Raises UserError with everything that is wrong.
+        Without `create` the store has to be there; with `stand_in`, what is not found is planned all the same. Raises
+        UserError with everything that is wrong.
         """
         from layover.session import Session
+        from layover.store import Store
         from layover.study import load_study
 
-        study, base = load_study(self.study)
+        study, base = load_study(self.study, self.switch or ())
         words = study.words()
         changes = self._changes(words)
         if placement:
             changes["placement"] = _replaced(words.get("placement", {}), placement)
         changed = study.changed(**changes) if changes else study
-        where = store_place(self.store), data_directories(self.data), base
-        return Session.open(changed, *where, create=create, trust_remote_code=self.trust_remote_code)
+        place, data = store_place(self.store), data_directories(self.data)
+        if self.smoke or self.skip_missing:
+            recorded = None if data else Store.open(place, create=create).study(changed.name)
+            data = [Path(directory) for directory in recorded.data] if recorded else data
+            changed = self._found_only(changed, base, data)
+        trusted = self.trust_remote_code
+        return Session.open(changed, place, data, base, create=create, trust_remote_code=trusted, stand_in=stand_in)
+
+    def _found_only(self, study: Study, base: Path, data: list[Path]) -> Study:
+        """The study without what is not found here, in a smoke run with few tasks; says what is left out and why."""
+        from layover import console
+        from layover.lacking import lacking
+        from layover.plan import compile_plan
+        from layover.smoke import FEWER, MOST_TRAININGS, fewer
+        from layover.study import Study
+        from layover.switches import without_tasks
+
+        lost, words = lacking(study, base, data), study.words()
+        if self.smoke and lost.encoders:
+            kept = [name for name in words["encoders"] if name not in lost.encoders]
+            words["encoders"] = kept or [SMALL]
+            console.remark(f"not found here: {', '.join(lost.encoders)}; {', '.join(words['encoders'])} stands in")
+        if lost.tasks:
+            words = without_tasks(words, list(lost.tasks))
+            console.remark(f"left out, since no data was found: {', '.join(lost.tasks)}")
+            if not words["tasks"]["target"] or not words["strategies"]:
+                hint = "name a directory with --data that has more of them"
+                raise UserError(*lost.tasks.values(), Problem("", "nothing is left of the study without them", hint))
+        found = Study(**words)
+        if not self.smoke:
+            return found
+        for n in (0, *FEWER):
+            found = Study(**fewer(words, n)) if n else found
+            if compile_plan(found, base, data).trainings <= MOST_TRAININGS:
+                break
+        if found.words() != words:
+            said = [*found.tasks.target, *found.tasks.probing]
+            console.remark(f"a smoke run of few tasks, and of two conditions of each strategy: {', '.join(said)}")
+        return found
 
     def options(self) -> str:
         """The options but --data as they were written, so that a suggested command means the same study."""
@@ -72,22 +117,28 @@ class Asked:
         words += [f" --limit-train {self.limit_train}"] if self.limit_train else []
         words += [f" --limit-validation {self.limit_validation}"] if self.limit_validation else []
         words += [f" --encoder {name}" for name in self.encoder or []]
+        words += [f" --switch {name}" for name in self.switch or []]
+        words += [" --skip-missing"] if self.skip_missing else []
         words += [" --trust-remote-code"] if self.trust_remote_code else []
         return "".join(words + ([f" --seeds {self.seeds}"] if self.seeds else []))
 
     def _changes(self, words: Tables) -> Tables:
         """The top-level words of the study that the options replace."""
+        from layover.smoke import SMOKE_ROWS, lowered, tiny
+
         changes: Tables = {"encoders": self.encoder} if self.encoder else {}
-        caps: Caps = {"train": self.limit_train, "validation": self.limit_validation}
+        caps = {"train": self.limit_train, "validation": self.limit_validation}
         count = self.seeds
         if self.smoke:
             count = 1
             caps = dict.fromkeys(caps, SMOKE_ROWS) | {name: cap for name, cap in caps.items() if cap}
-            changes |= {"recipe": _one_epoch(words.get("recipe", {})), "name": f"{words['name']}-smoke"}
+            changes = {**tiny(words), **changes}
         if count:
             changes["seeds"] = words["seeds"][:count] if count <= len(words["seeds"]) else list(range(1, count + 1))
+            own = {role: seeds[:count] for role, seeds in words.get("role_seeds", {}).items()}
+            changes |= {"role_seeds": own} if own else {}
         if any(caps.values()):
-            changes["limit"] = _lowered(words.get("limit", {}), caps)
+            changes["limit"] = lowered(words.get("limit", {}), caps)
         return changes
 
 
@@ -126,31 +177,7 @@ def data_directories(data: list[Path] | None) -> list[Path]:
     return named
 
 
-def _lowered(table: Tables, caps: Caps) -> Tables:
-    """A limit table in which nothing is above the caps."""
-    nested = {
-        kind: {
-            name: {word: min(rows, caps[word] or rows) for word, rows in inner.items()}
-            for name, inner in tables.items()
-        }
-        for kind, tables in table.items()
-        if kind in ("role", "task")
-    }
-    own = {word: min(cap, table.get(word, cap)) for word, cap in caps.items() if cap is not None}
-    return {**table, **nested, **own}
-
-
 def _replaced(table: Tables, words: Tables) -> Tables:
     """A placement table with some words replaced; the options of another executor are none of this one's."""
     other = words.get("executor", table.get("executor", "local")) != table.get("executor", "local")
     return {**{name: value for name, value in table.items() if not (other and name == "options")}, **words}
-
-
-def _one_epoch(recipe: Tables) -> Tables:
-    """A recipe table in which everything trains for one epoch."""
-    nested = {
-        kind: {name: {**inner, "epochs": 1} for name, inner in recipe[kind].items()}
-        for kind in ("role", "task")
-        if kind in recipe
-    }
-    return {**recipe, "epochs": 1, **nested}

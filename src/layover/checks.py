@@ -7,7 +7,7 @@ problems of a file are told at once.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from layover import encoders
 from layover.errors import Problem, UserError, did_you_mean
 from layover.executors import EXECUTORS
-from layover.schema import RecipeTable, made_of, problem_of
+from layover.schema import OfStrategy, RecipeTable, made_of, problem_of
 from layover.strategies import STRATEGIES, Strategy
 from layover.tasks import TASKS
 from layover.tasks.own import own_task
@@ -35,28 +35,44 @@ def check_names(words: Mapping[str, Any]) -> list[Problem]:
         except UserError as error:
             problems.extend(error.problems)
     strategies = _tables(words, "strategies")
+    used, roles = used_tasks(words), role_words(words)
     listed = {role: _strings(names) for role, names in _tables(words, "tasks", values=object).items()}
-    used: list[str] = []
     for role in ("target", "probing"):
         problems += _unknown_tasks(f"tasks.{role}", listed.get(role, []), own)
-        used += listed.get(role, [])
     for name, table in strategies.items():
         problems += strategy_of(name, table)[1]
         for word in TASK_WORDS:
             problems += _check_tasks(f"strategies.{name}.{word}", table.get(word), own)
-    text = _tables(words, "forgetting", values=str).get("text")
-    problems += _check_text(text, own)
-    used += [text] if text else []
-    listed["source"] = [n for table in strategies.values() for word in TASK_WORDS for n in _named(table.get(word))]
-    used += listed["source"]
-    roles = [role for role in ROLES if listed.get(role)]
-    with_recipes = list(dict.fromkeys([*roles, *(role for table in strategies.values() for role in _roles_of(table))]))
-    problems += _check_recipes(words, strategies, used, with_recipes)
-    problems += _unused("recipe", words, used, with_recipes) + _unused("limit", words, used, roles)
+    problems += _check_text(_tables(words, "forgetting", values=str).get("text"), own)
+    problems += _check_recipes(words, strategies, used, roles)
+    problems += _unused("recipe", words, used, roles)
+    problems += _unused("limit", words, used, [role for role in roles if role in ROLES])
+    problems += _check_seeds(words, roles)
     problems += [
         Problem(f"task.{n}", "is used by nothing", "name it under [tasks] or as a source") for n in own if n not in used
     ]
     return problems + _check_contrasts(words, strategies) + _check_placement(words)
+
+
+def used_tasks(words: Mapping[str, Any]) -> list[str]:
+    """The names of the tasks that a study's words use, in whatever role, each as often as it is named."""
+    listed = _tables(words, "tasks", values=object)
+    used = [name for role in ("target", "probing") for name in _strings(listed.get(role))]
+    text = _tables(words, "forgetting", values=str).get("text")
+    return [*used, *([text] if text else []), *_sources(words)]
+
+
+def role_words(words: Mapping[str, Any]) -> list[str]:
+    """The roles that a study's words have recipes for: those of its tasks, and those that its strategies add."""
+    listed = {**_tables(words, "tasks", values=object), "source": _sources(words)}
+    roles = [role for role in ROLES if _strings(listed.get(role))]
+    added = (role for table in _tables(words, "strategies").values() for role in _roles_of(table))
+    return list(dict.fromkeys([*roles, *added]))
+
+
+def _sources(words: Mapping[str, Any]) -> list[str]:
+    tables = _tables(words, "strategies").values()
+    return [name for table in tables for word in TASK_WORDS for name in _named(table.get(word))]
 
 
 def _roles_of(table: Mapping[str, Any]) -> tuple[str, ...]:
@@ -98,7 +114,12 @@ def _check_recipes(
 ) -> list[Problem]:
     """What is wrong with the recipes that strategies have of their own."""
     problems: list[Problem] = []
-    swept = set(_tables(words, "sweep", values=object)) if not isinstance(words.get("sweep"), BaseModel) else set()
+    swept = {
+        word: table
+        for table in ("sweep", "grid")
+        if not isinstance(words.get(table), BaseModel)
+        for word in _tables(words, table, values=object)
+    }
     for name, table in strategies.items():
         place, recipe = f"strategies.{name}", table.get("recipe")
         if recipe is None:
@@ -112,12 +133,33 @@ def _check_recipes(
             dataclasses.replace(problem, place=f"{place}.{problem.place}")
             for problem in _unused("recipe", table, used, roles)
         ]
-        own = {*recipe, *(word for kind in ("role", "task") for part in recipe.get(kind, {}).values() for word in part)}
+        own = set(_words_in(recipe))
         problems += [
-            Problem(f"{place}.recipe.{word}", "is swept too", "leave it out here, or out of [sweep]")
-            for word in sorted(own & swept)
+            Problem(f"{place}.recipe.{word}", f"is swept too, by [{swept[word]}]", "leave it out in one of the two")
+            for word in sorted(own & set(swept))
         ]
     return problems
+
+
+def _check_seeds(words: Mapping[str, Any], roles: list[str]) -> list[Problem]:
+    """What is wrong with the seeds that roles have of their own."""
+    problems, seeds = [], words.get("seeds")
+    for role, own in _tables(words, "role_seeds", values=(list, tuple)).items():
+        place = f"role_seeds.{role}"
+        if role not in roles:
+            problems.append(Problem(place, f"no role {role!r} is in this study", did_you_mean(role, roles)))
+        elif isinstance(seeds, (list, tuple)) and len(own) != len(seeds):
+            problems.append(Problem(place, f"has {len(own)} seeds, and the study {len(seeds)}", "name one for each"))
+    return problems
+
+
+def _words_in(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """The fields that a recipe table says somewhere."""
+    for word, value in recipe.items():
+        if word in ("role", "task"):
+            yield from (found for part in value.values() for found in _words_in(part))
+        else:
+            yield word
 
 
 def _check_contrasts(words: Mapping[str, Any], strategies: Mapping[str, Any]) -> list[Problem]:
@@ -160,10 +202,16 @@ def _unused(table: str, words: Mapping[str, Any], used: list[str], roles: list[s
             for name in named
             if name not in known
         ]
-    return problems
+    roles_said = _tables(words.get(table), "role") if isinstance(words.get(table), Mapping) else {}
+    return problems + [
+        Problem(f"{table}.role.{role}.task.{name}", f"no task {name!r} is in this study", did_you_mean(name, set(used)))
+        for role, part in roles_said.items()
+        for name in _tables(part, "task")
+        if name not in used
+    ]
 
 
-def _tables(words: Any, name: str, values: type = Mapping) -> dict[str, Any]:
+def _tables(words: Any, name: str, values: type | tuple[type, ...] = Mapping) -> dict[str, Any]:
     table = words.get(name)
     if isinstance(table, BaseModel):
         table = table.model_dump(exclude_unset=True)
@@ -175,10 +223,24 @@ def strategy_of(name: str, table: Mapping[str, Any]) -> tuple[Strategy | None, l
     place, words = f"strategies.{name}", dict(table)
     kind = words.pop("kind", None)
     words.pop("recipe", None)  # whose fields no strategy looks at
+    problems = _of_every_strategy({word: words.pop(word) for word in OfStrategy.model_fields if word in words}, place)
     if not isinstance(kind, str) or kind not in STRATEGIES:
         hint = did_you_mean(str(kind), STRATEGIES.names())
-        return None, [Problem(f"{place}.kind", f"{kind!r} is not a kind of strategy" if kind else "is missing", hint)]
-    return made_of(STRATEGIES.get(kind), words, place)
+        told = f"{kind!r} is not a kind of strategy" if kind else "is missing"
+        return None, [Problem(f"{place}.kind", told, hint), *problems]
+    made, found = made_of(STRATEGIES.get(kind), words, place)
+    return made, problems + found
+
+
+def _of_every_strategy(words: Mapping[str, Any], place: str) -> list[Problem]:
+    """What is wrong with the words that every strategy's table may have."""
+    try:
+        OfStrategy(**words)
+    except ValidationError as error:
+        return [problem_of(item, OfStrategy, tuple(place.split("."))) for item in error.errors()]
+    rows = words.get("rows") or ()
+    repeated = len(set(rows)) < len(rows)
+    return [Problem(f"{place}.rows", f"names a value twice: {rows}", "name each number once")] if repeated else []
 
 
 def _check_placement(words: Mapping[str, Any]) -> list[Problem]:

@@ -85,23 +85,31 @@ def plan(
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="How long with so many steps at once. Default: the study's.")
     ] = 0,
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME", help="Also hours on one device, such as a100, v100 or p40.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """What would run, what is reused, why, and about how long."""
+    """What would run, what is reused, why, and about how long. Works without data and weights, and says what lacks."""
     from layover.explain import decide, to_do
 
-    session = asked.session()
+    session = asked.session(stand_in=True)
     decisions = decide(session.plan, session.store)
     placed = session.plan.study.placement.workers
     workers = workers or (placed if isinstance(placed, int) else 0) or 1
     if as_json:
+        from layover.budget import budget
         from layover.cost import estimate
 
-        content = {"study": session.plan.study.name, "requested_trainings": session.plan.requested,
-                   "estimate": estimate(session.plan, session.store, to_do(decisions), workers).__dict__,
+        plan, store, todo = session.plan, session.store, to_do(decisions)
+        content = {"study": plan.study.name, "cells": len(plan.scores), "trainings": plan.trainings,
+                   "requested_trainings": plan.requested,
+                   "not_found": {"tasks": list(plan.lacking.tasks), "encoders": list(plan.lacking.encoders)},
+                   "budget": budget(plan, store, todo, device).to_json(),
+                   "estimate": estimate(plan, store, todo, workers).__dict__,
                    "steps": [decision.__dict__ for decision in decisions]}  # fmt: skip
         return console.print_json(content)
-    return console.show_plan(session, decisions, workers)
+    return console.show_plan(session, decisions, workers, device)
 
 
 @app.command()
@@ -244,17 +252,36 @@ def _check_data(name: str | None, data: list[Path], encoder: str | None, out: Pa
 
 
 @app.command()
-def studies(as_json: JsonOption = False) -> None:
+def studies(
+    name: Annotated[
+        str | None, typer.Argument(help="One study, a preset or a file: what it is, and its switches.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """The studies that come with layover."""
-    from layover.study import load_study, presets
+    from layover.listing import describe_study, study_row
+    from layover.study import presets
 
-    found = [(name, load_study(name)[0]) for name in presets()]
+    if name is None:
+        found = {preset: describe_study(preset) for preset in presets()}
+        rows = [study_row(preset, facts) for preset, facts in found.items()]
+        return (
+            console.print_json(found)
+            if as_json
+            else console.show_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+        )
+    facts = describe_study(name)
     if as_json:
-        return console.print_json({name: study.words() for name, study in found})
-    rows = [(n, len(s.strategies), len(s.tasks.target) + len(s.tasks.probing), len(s.seeds)) for n, s in found]
-    return console.show_table(
-        ("name", "strategies", "targets", "seeds"), rows, right=("strategies", "targets", "seeds")
+        return console.print_json(facts)
+    console.say(facts["about"])
+    console.say()
+    console.show_table(
+        ("", name), [(word, value) for word, value in facts.items() if word not in ("about", "switches")]
     )
+    if facts["switches"]:
+        console.say()
+        console.show_table(("--switch", "does"), list(facts["switches"].items()))
+    return None
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -14,7 +14,8 @@ from layover.encoders import Encoder
 from layover.errors import Problem, StudyError, UserError, raise_all
 from layover.measures import Reached, measured
 from layover.step import Choose, Joint, Probe, Recipe, Step, TaskRef, Train, key_of
-from layover.strategies import Cell, Strategy
+from layover.strategies import Cell, Column, Strategy
+from layover.strategies.strategy import TRIED
 from layover.study import Study
 from layover.tasks import Task
 from layover.tasks.load import Source
@@ -74,19 +75,24 @@ class Compiler:
         roles = [(t, "target") for t in study.tasks.target] + [(t, "probing") for t in study.tasks.probing]
         depth = encoders.depth(encoder)
         columns = _placed(strategy_name, lambda: strategy.columns(depth))
+        columns = _some(columns, study.strategies[strategy_name].get("conditions"))
         empty = dict.fromkeys(column.source for column in columns)
-        for column, (target, role), rows, seed in itertools.product(columns, roles, study.rows(), study.seeds):
-            maker = _Maker(self, encoder, strategy_name)
-            cell = Cell(encoder.name, encoder.identity, depth, column, target, role, seed, rows or None, maker)
+        asked = itertools.product(
+            columns, roles, study.rows(strategy_name), study.trials(), study.seeds_of(strategy_name)
+        )
+        for column, (target, role), rows, trial, seed in asked:
+            maker, tried = _Maker(self, encoder, strategy_name, trial), _words(trial)
+            cell = Cell(encoder.name, encoder.identity, depth, column, target, role, seed, rows or None, maker, tried)
             reached = _placed(strategy_name, partial(strategy.reach, cell))
             if reached is None:
                 continue
             empty.pop(column.source, None)
             key = key_of(reached)
             where = encoder.name, strategy_name
-            yield Score(*where, column.source, target, role, seed, key, column.condition, rows)
+            condition = " · ".join(filter(None, (column.condition, tried)))
+            yield Score(*where, column.source, target, role, seed, key, condition, rows)
             own = tuple(made for made, (_, part) in maker.made.items() if part == "source")
-            self.reached.append(Reached(encoder, strategy_name, column.condition, target, rows, seed, key, own))
+            self.reached.append(Reached(encoder, strategy_name, condition, target, rows, seed, key, own))
             sources_seen |= {
                 made: (task, seed, column.condition) for made, (task, role) in maker.made.items() if role == "source"
             }
@@ -121,14 +127,19 @@ class Compiler:
             drawn=drawn,
         )
 
-    def recipe(self, encoder: Encoder, task: str, role: str, strategy: str) -> tuple[Recipe, str | None]:
+    def recipe(
+        self, encoder: Encoder, task: str, role: str, strategy: str, trial: Mapping[str, Any] | None = None
+    ) -> tuple[Recipe, str | None]:
         """A recipe, and the key of the step that chooses its swept fields where there is a sweep.
 
-        The same object for all steps that train with the same.
+        In the roles that a grid is about, it has the fields of a `trial` of that. The same object for all steps that
+        train with the same.
         """
-        place = encoder.name, task, role, strategy
+        trial = trial if trial and role in TRIED else {}
+        place = encoder.name, task, role, strategy, *map(str, trial.values())
         if place not in self.recipes:
-            self.recipes[place] = self._recipe(encoder, task, role, strategy)
+            recipe, choice = self._recipe(encoder, task, role, strategy)
+            self.recipes[place] = dataclasses.replace(recipe, **trial) if trial else recipe, choice
         return self.recipes[place]
 
     def _recipe(self, encoder: Encoder, task: str, role: str, strategy: str) -> tuple[Recipe, str | None]:
@@ -171,8 +182,7 @@ class Compiler:
         tried, ref = [], self.ref(task, role, sweep.seed)
         for cell in cells:
             step = Train(encoder.identity, ref, dataclasses.replace(recipe, **cell), sweep.seed)
-            text = " ".join(f"{name}={value}" for name, value in cell.items())
-            tried.append(self.add(step, f"{encoder.name} · {task} · sweep {text}", task, role))
+            tried.append(self.add(step, f"{encoder.name} · {task} · sweep {_words(cell)}", task, role))
         self.requested += len(cells)
         choose = Choose(tuple(tried), tuple(grid))
         key = self.add(choose, f"{encoder.name} · {task} · best of the sweep", task, role)
@@ -206,6 +216,7 @@ class _Maker:
     compiler: Compiler
     encoder: Encoder
     strategy: str
+    trial: Mapping[str, Any]
     made: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def ref(self, task: str, role: str, seed: int, limit: int | None = None) -> TaskRef:
@@ -215,7 +226,7 @@ class _Maker:
         return self.compiler.same(step)
 
     def recipe(self, task: str, role: str) -> tuple[Recipe, str | None]:
-        return self.compiler.recipe(self.encoder, task, role, self.strategy)
+        return self.compiler.recipe(self.encoder, task, role, self.strategy, self.trial)
 
     def add(self, step: Step, label: str, task: str, role: str) -> Step:
         key = self.compiler.add(step, label, task, role, self.strategy)
@@ -227,10 +238,29 @@ class _Maker:
     def label(self, key: str) -> str:
         return self.compiler.labels[key]
 
+    def seed(self, role: str, seed: int) -> int:
+        return self.compiler.study.seed_for(role, seed)
+
     def roles(self) -> Mapping[str, str]:
         tasks = self.compiler.study.tasks
         known = dict.fromkeys(self.compiler.tasks, "source")
         return known | dict.fromkeys(tasks.probing, "probing") | dict.fromkeys(tasks.target, "target")
+
+
+def _some(columns: Sequence[Column], most: int | None) -> Sequence[Column]:
+    """At most so many columns of each source, evenly from its first to its last; all of them where that is None."""
+    if most is None:
+        return columns
+    groups = [[c for c in columns if c.source == source] for source in dict.fromkeys(c.source for c in columns)]
+    step = max(1, most - 1)
+    return [
+        column for group in groups for column in dict.fromkeys(group[(len(group) - 1) * i // step] for i in range(most))
+    ]
+
+
+def _words(trial: Mapping[str, Any]) -> str:
+    """A trial of a grid as its condition: "learning_rate=1e-05 batch_size=8"."""
+    return " ".join(f"{name}={value}" for name, value in trial.items())
 
 
 def _placed(strategy: str, work: Callable[[], Made]) -> Made:

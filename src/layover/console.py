@@ -40,6 +40,11 @@ def say(text: str = "") -> None:
     OUT.print(escape(text))
 
 
+def remark(text: str) -> None:
+    """Print a line beside what a command puts out, such as JSON."""
+    ERROR.print(f"[yellow]note[/yellow] {escape(text)}")
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
@@ -69,17 +74,27 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: 
     Console(highlight=False, width=OUT.width if OUT.is_terminal else 160).print(table)
 
 
-def show_plan(session: Session, decisions: Sequence[Decision], workers: int = 1) -> None:
-    """Print what would run, what is reused, why, and about how long, one step at a time and so many at once."""
+def show_plan(session: Session, decisions: Sequence[Decision], workers: int = 1, device: str = "") -> None:
+    """Print what would run, what is reused, why, and about how long, one step at a time and so many at once.
+
+    What it asks for in operations and disk, and with a `device` in its hours, is said too.
+    """
+    from layover.budget import budget, in_words
     from layover.explain import to_do
 
     study, counts = session.plan.study, Counter(decision.action for decision in decisions)
     sizes = f"{len(study.encoders)} encoder(s), {len(study.strategies)} strategies, {len(session.plan.tasks)} tasks"
     say(f"study {study.name}: {sizes}, {len(study.seeds)} seed(s), {len(session.plan.scores)} cells")
-    trainings = sum(decision.kind in ("train", "joint") for decision in decisions)
+    trainings = session.plan.trainings
     say(f"{len(decisions)} steps, {trainings} of them trainings: sharing saves {session.plan.requested - trainings} of "
         f"{session.plan.requested}; {', '.join(f'{n} {word}' for word, n in counts.items())}")  # fmt: skip
-    say(estimate_line(session, to_do(decisions), workers))
+    todo = to_do(decisions)
+    say(estimate_line(session, todo, workers))
+    for line in in_words(budget(session.plan, session.store, todo, device)) if todo else ():
+        say(line)
+    if lost := session.plan.lacking:
+        told = "not found here, so that this can be planned and not run: "
+        say(told + "; ".join(filter(None, [", ".join(lost.encoders), ", ".join(lost.tasks)])))
     for decision in decisions[:SHOWN]:
         style = WORD[decision.action]
         OUT.print(

@@ -102,7 +102,7 @@ class Costs:
             if place in self.each and all(examples):
                 total = sum(count or 0 for count in examples)
                 took, trained = self.each[place]
-                return took / trained * total * recipe.n_epochs(round(total))
+                return took / trained * total * recipe.passes(total)
         return next((statistics.median(self.whole[place]) for place in places if place in self.whole), None)
 
     def spread(self) -> float:

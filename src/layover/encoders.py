@@ -42,6 +42,24 @@ class Encoder:
 
 
 @dataclass(frozen=True)
+class Shape:
+    """How large a well-known encoder is: layers, width, and parameters in all."""
+
+    layers: int
+    width: int
+    parameters: int
+
+
+SHAPES = {  # of releases that never change, so that they can be planned with where they are not at hand
+    "roberta-large": Shape(24, 1024, 355_359_744),
+    "roberta-base": Shape(12, 768, 124_645_632),
+    "distilroberta-base": Shape(6, 768, 82_118_400),
+    "bert-base-uncased": Shape(12, 768, 109_482_240),
+    "bert-large-uncased": Shape(24, 1024, 335_141_888),
+}
+
+
+@dataclass(frozen=True)
 class Alias:
     """A pinned encoder that a package on the index carries, or else the Hub at a fixed revision."""
 
@@ -97,7 +115,20 @@ def find(name: str, base: Path | None = None) -> Encoder:
 def depth(encoder: Encoder) -> int | None:
     """How many layers an encoder has, as its configuration says; None where that is not on this machine."""
     settings = _settings(encoder) or {}
-    return next((settings[name] for name in DEPTHS if isinstance(settings.get(name), int)), None)
+    found = (settings[name] for name in DEPTHS if isinstance(settings.get(name), int))
+    return next(found, known.layers if (known := SHAPES.get(encoder.location.partition("@")[0])) else None)
+
+
+def shape(encoder: Encoder) -> Shape | None:
+    """How large an encoder is, by its configuration and the bytes of its weights (4 to a parameter), or by its name.
+
+    None where none of them is here.
+    """
+    known, settings = SHAPES.get(encoder.location.partition("@")[0]), _settings(encoder) or {}
+    layers, width = depth(encoder), settings.get("hidden_size") or settings.get("dim")
+    if not (layers and isinstance(width, int)):
+        return known
+    return Shape(layers, width, known.parameters if known else encoder.bytes // 4 or 12 * layers * width**2)
 
 
 def masked_head(encoder: Encoder) -> bool | None:

@@ -4,6 +4,7 @@
     ├── UserError            the input is wrong; nothing was run (exit code 2)
     │   ├── StudyError       the study file
     │   ├── TaskError        a task's declaration or its data
+    │   │   └── DataMissing  which is nowhere to be found
     │   ├── EncoderError     an encoder that cannot be found or loaded
     │   ├── StoreError       a store that cannot be read or written
     │   ├── HubError         the Hub cannot be reached or lacks what was asked for
@@ -65,6 +66,10 @@ class StudyError(UserError):
 
 class TaskError(UserError):
     """A task's declaration or its data is wrong."""
+
+
+class DataMissing(TaskError):
+    """A task whose data is neither in the data directories nor on the Hub."""
 
 
 class EncoderError(UserError):

@@ -48,6 +48,8 @@ def decide(plan: Plan, store: Store) -> list[Decision]:
         stuck = [p for p in step.parents if p in decisions and decisions[p].action in ("failed", "blocked")]
         if action == "run" and stuck:
             action, reason = "blocked", f"stands on: {plan.labels[stuck[0]]}"
+        if action == "run" and (lost := plan.lacks(step)):
+            action, reason = "blocked", f"not found here: {', '.join(lost)}"
         decisions[key] = Decision(key, plan.labels[key], step.kind, action, reason, progress)
     return list(decisions.values())
 

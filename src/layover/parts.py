@@ -53,18 +53,18 @@ class Mixture:
 
     `sampler`: by size, evenly, by size to the power 1 / `temperature`, by size up to `cap` (Raffel et al. 2020), or
     anew each epoch by the gap to each task's score alone (Gottumukkala et al. 2020). `batches` hold one task each or
-    all. `heads`: one per task, or one for all tasks with the same labels. `weights` of the losses: fixed (1 each
-    without `fixed`, which is in the order of the tasks), by uncertainty (Kendall et al. 2018), or GradNorm (Chen et al.
-    2018), both learned at `weights_rate`. An epoch ends with the `shortest` task, as the code of Weller et al. 2022
-    does, or is a `full` pass. `conflict` between gradients is ignored, logged as cosines, or resolved by PCGrad (Yu et
-    al. 2020).
+    all. `heads`: one per task, or one for all tasks with the same labels, or with the same count of them. `weights` of
+    the losses: fixed (1 each without `fixed`, which is in the order of the tasks), by uncertainty (Kendall et al.
+    2018), or GradNorm (Chen et al. 2018), both learned at `weights_rate`. An epoch ends with the `shortest` task, as
+    the code of Weller et al. 2022 does, or is a `full` pass. `conflict` between gradients is ignored, logged as
+    cosines, or resolved by PCGrad (Yu et al. 2020).
     """
 
     sampler: Literal["proportional", "uniform", "temperature", "capped", "dynamic"] = "proportional"
     temperature: float = 2.0
     cap: int = 16384
     batches: Literal["homogeneous", "heterogeneous"] = "heterogeneous"
-    heads: Literal["task", "labels"] = "task"
+    heads: Literal["task", "labels", "count"] = "task"
     weights: Literal["fixed", "uncertainty", "gradnorm"] = "fixed"
     fixed: tuple[float, ...] = ()
     gradnorm_alpha: float = 1.5

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from layover import encoders
 from layover.compiler import Compiler, Score
 from layover.encoders import Encoder
-from layover.errors import EncoderError, Problem, StudyError, UserError, did_you_mean, raise_all
-from layover.step import Member, Places, Step, Train
+from layover.errors import DataMissing, EncoderError, HubError, Problem, StudyError, UserError, did_you_mean, raise_all
+from layover.lacking import Lacking, tasks_of, without_data, without_weights
+from layover.step import Joint, Member, Places, Probe, Step, Train
 from layover.study import Study
 from layover.suits import unsuited
-from layover.tasks import TASKS, Task
+from layover.tasks import Task
 from layover.tasks.hub import pinned
 from layover.tasks.load import Source, locate
-from layover.tasks.own import declaration, from_declaration, own_files
+from layover.tasks.own import declaration, own_files
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Plan:
 
     `steps` maps keys to steps, parents first. `labels` names each key for people. `scores` are the study's cells.
     `requested` is the number of trainings there would be if nothing were shared. `wanted` are the keys of the steps
-    whose weights are asked for, though no step starts from them: never part of any key.
+    whose weights are asked for, though no step starts from them: never part of any key. `lacking` is what something
+    stands in for, so that the plan can be looked at but not run.
     """
 
     study: Study
@@ -40,6 +42,13 @@ class Plan:
     encoders: Mapping[str, Encoder]
     places: Places
     wanted: frozenset[str] = frozenset()
+    lacking: Lacking = field(default_factory=Lacking)
+
+    def lacks(self, step: Step) -> list[str]:
+        """The tasks and the encoder of a step that something stands in for."""
+        named = {encoder.identity: name for name, encoder in self.encoders.items() if name in self.lacking.encoders}
+        lost = [named[identity] for identity in [getattr(step, "encoder", None)] if identity in named]
+        return [ref.name for ref in step.tasks if ref.name in self.lacking.tasks] + lost
 
     def kept(self) -> set[str]:
         """Keys of the steps whose weights are kept: those that another step needs, and those asked for."""
@@ -47,6 +56,11 @@ class Plan:
         for key, step in reversed(self.steps.items()):  # children come first here
             found.update(step.reads(key in found))
         return found
+
+    @property
+    def trainings(self) -> int:
+        """How many steps train something."""
+        return sum(isinstance(step, Train | Joint | Probe) for step in self.steps.values())
 
     def baseline(self) -> str | None:
         """The name of the study's first direct strategy, which the others are measured against."""
@@ -75,17 +89,19 @@ def find(labels: Mapping[str, str], label: str) -> str:
 
 
 def compile_plan(
-    study: Study, base: Path | None = None, data: Sequence[Path] = (), trust_remote_code: bool = False
-) -> Plan:
+    study: Study, base: Path | None = None, data: Sequence[Path] = (), trust_remote_code: bool = False,
+    stand_in: bool = False,
+) -> Plan:  # fmt: skip
     """The plan of a study: finds its encoders and data, and asks every strategy for its steps.
 
     `base` is the folder of the study file; `data` are directories of task data. No torch, no training, and no network
     unless an encoder or a task names the Hub without a commit; nothing that comes with an encoder is run, whoever is
-    trusted. Raises one error with every encoder and task not found.
+    trusted. Raises one error with every encoder and task not found; with `stand_in`, tasks without data and encoders
+    that the Hub does not give are planned all the same, and the plan says which.
     """
     declared = {name: declaration(table) for name, table in study.task.items()}
-    tasks = {n: from_declaration(n, declared[n]) if n in declared else TASKS.get(n) for n in _task_names(study)}
-    found, tasks, sources = _find(study, tasks, base, data, trust_remote_code)
+    lost = Lacking({}, {}) if stand_in else None
+    found, tasks, sources = _find(study, tasks_of(study), base, data, trust_remote_code, lost)
     compiler = Compiler(study, tasks, sources, {name: _identity_of(words) for name, words in declared.items()})
     scores = tuple(compiler.scores(found))
     depths = {encoder.identity: encoders.depth(encoder) for encoder in found.values()}
@@ -99,7 +115,8 @@ def compile_plan(
         trust_remote_code=trust_remote_code,
         **study.placement.model_dump(include={field.name for field in dataclasses.fields(Places)}),
     )
-    return Plan(study, compiler.steps, compiler.labels, scores, compiler.requested, tasks, sources, found, places)
+    plan = Plan(study, compiler.steps, compiler.labels, scores, compiler.requested, tasks, sources, found, places)
+    return dataclasses.replace(plan, lacking=lost) if lost else plan
 
 
 def _wrongly_carried(steps: Mapping[str, Step], labels: Mapping[str, str], tasks: Mapping[str, Task]) -> list[Problem]:
@@ -124,23 +141,24 @@ def _identity_of(declared: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in declared.items() if name != "metrics"}
 
 
-def _task_names(study: Study) -> list[str]:
-    used = [name for strategy in study.strategy_objects().values() for name in strategy.uses()]
-    used += [study.forgetting.text] if study.forgetting else []
-    return list(dict.fromkeys([*study.tasks.target, *study.tasks.probing, *used]))
-
-
 def _find(
-    study: Study, tasks: Mapping[str, Task], base: Path | None, data: Sequence[Path], trusted: bool
-) -> tuple[dict[str, Encoder], dict[str, Task], dict[str, Source]]:
-    """Every encoder, and every task at a commit with its data; one error names all that are not found."""
+    study: Study, tasks: Mapping[str, Task], base: Path | None, data: Sequence[Path], trusted: bool,
+    lost: Lacking | None,
+) -> tuple[dict[str, Encoder], dict[str, Task], dict[str, Source]]:  # fmt: skip
+    """Every encoder, and every task at a commit with its data; one error names all that are not found.
+
+    Where there is a `lost`, it takes in what is not found, and something stands in for that.
+    """
     problems: dict[Problem, None] = {}
-    found, fixed, sources, kind = {}, {}, {}, None
+    found, fixed, sources, kind, absent = {}, {}, {}, None, 0
     for name in study.encoders:
         try:
             encoder = encoders.find(name, base)
             found[name] = encoders.with_code(encoder) if trusted else encoder
         except UserError as error:
+            if lost is not None and isinstance(error, HubError):
+                lost.encoders[name], found[name] = error.problems[0], without_weights(name)
+                continue
             kind, problems = kind or type(error), problems | dict.fromkeys(error.problems)
     if texts := [name for name, task in tasks.items() if task.output == "tokens"]:
         lacking = [name for name, encoder in found.items() if encoders.lacks_mask(encoder)]
@@ -151,7 +169,17 @@ def _find(
             fixed[name] = pinned(task)
             sources[name] = locate(fixed[name], data, own_files(study.task[name]) if name in study.task else None)
         except UserError as error:
+            if lost is not None and isinstance(error, DataMissing | HubError):
+                fixed.setdefault(name, task)
+                lost.tasks[name], sources[name] = error.problems[0], without_data(task)
+                continue
+            absent += isinstance(error, DataMissing)
             kind, problems = kind or type(error), problems | dict.fromkeys(error.problems)
+    if absent:
+        told = f"{absent} of the study's {len(tasks)} tasks {'have' if absent > 1 else 'has'} no data here"
+        problems |= {
+            Problem("", told, "--skip-missing leaves out what has none; `layover plan` shows the whole plan"): None
+        }
     raise_all(kind or UserError, list(problems))
     return found, fixed, sources
 

@@ -5,6 +5,7 @@ A field added later is neutral: while it holds its default, the keys of steps ar
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 SMALL_TASK = 1500  # Pruksachatkun et al. 2020, section 3: more training examples than this get 10 epochs, else 40
 EPOCHS_LARGE, EPOCHS_SMALL = 10, 40
+OF_HEADS = ("max_steps", "evaluations_per_epoch")  # of the fields that were added, those that a head by itself has too
 
 
 def setting(default: Any, **bounds: float) -> Any:
@@ -92,6 +94,11 @@ class Recipe:
     `lora`: rank of the low-rank updates that are trained instead of the encoder's matrices (Hu et al. 2022), 0 = none,
     scaled by `lora_alpha` / rank, with dropout `lora_dropout`. `reset_rate`: the rate of layers that were drawn anew,
     as a multiple (Tamkin et al. 2020, Figure 6).
+
+    What the code of papers does otherwise, each neutral as it stands: `optimizer` "bertadam" is Adam without the
+    correction of its first steps' bias (as in BERT's own code), "amsgrad" divides by the largest second moment so far
+    (Reddi et al. 2018). `max_steps`: optimizer steps in all, in place of epochs, 0 = as epochs say.
+    `evaluations_per_epoch`: evenly within each epoch, in place of `evaluate_every`, 0 = as that says.
     """
 
     learning_rate: float = setting(2e-5, gt=0, lt=1)
@@ -114,7 +121,7 @@ class Recipe:
     l2sp_head: float = added(0.0, ge=0)
     ewc: float = added(0.0, ge=0)
     ewc_examples: int = added(256, ge=1)
-    optimizer: Literal["adamw", "recadam"] = added("adamw")
+    optimizer: Literal["adamw", "recadam", "bertadam", "amsgrad"] = added("adamw")
     recadam_k: float = added(0.1, gt=0)
     recadam_t0: int = added(250, ge=0)
     recadam_pull: float = added(5000.0, ge=0)
@@ -125,10 +132,20 @@ class Recipe:
     lora_alpha: float = added(16.0, gt=0)
     lora_dropout: float = added(0.0, ge=0, lt=1)
     reset_rate: float = added(1.0, gt=0)
+    max_steps: int = added(0, ge=0)
+    evaluations_per_epoch: int = added(0, ge=0)
 
     def n_epochs(self, n_train: int) -> int:
         """The number of epochs at most, for a training set of `n_train` examples."""
         return self.epochs or (EPOCHS_LARGE if n_train > SMALL_TASK else EPOCHS_SMALL)
+
+    def n_steps(self, n_train: int) -> int:
+        """The number of optimizer steps at most, for a training set of `n_train` examples."""
+        return self.max_steps or math.ceil(n_train / self.batch_size) * self.n_epochs(n_train)
+
+    def passes(self, n_train: float) -> float:
+        """How often each of `n_train` examples is trained on, at most."""
+        return self.max_steps * self.batch_size / max(1.0, n_train) if self.max_steps else self.n_epochs(round(n_train))
 
     @property
     def selects(self) -> bool:
@@ -142,5 +159,7 @@ class Recipe:
 
     @property
     def bare(self) -> Recipe:
-        """The same without any field that recipes did not have at first: what a head by itself is trained with."""
-        return replace(self, **{f.name: f.metadata["neutral"] for f in fields(self) if "neutral" in f.metadata})
+        """The same without what keeps an encoder from forgetting: what a head by itself is trained with."""
+        kept = {*OF_HEADS, *(["optimizer"] if self.optimizer != "recadam" else [])}
+        added = (f for f in fields(self) if "neutral" in f.metadata and f.name not in kept)
+        return replace(self, **{f.name: f.metadata["neutral"] for f in added})

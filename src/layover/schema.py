@@ -51,10 +51,28 @@ RecipeWords = create_model("RecipeWords", __base__=Table, **_recipe_fields(wrap=
 SweepWords = create_model("SweepWords", __base__=Table, **_recipe_fields(wrap=True))
 
 
+class RoleRecipe(RecipeWords):  # type: ignore[valid-type, misc]
+    """A recipe of a role, with tables for tasks in that role alone."""
+
+    task: dict[str, RecipeWords] = Field(default_factory=dict)  # type: ignore[valid-type]
+
+
+class OfStrategy(Table):
+    """What every strategy's table may say besides its own settings: where the study asks for less of it.
+
+    `rows` are the numbers of training questions of each target, in place of the study's `[sizes]`; `trials` is how many
+    of its seeds, the first ones; `conditions` how many of its conditions of each source, evenly from first to last.
+    """
+
+    rows: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+    trials: Annotated[int, Field(ge=1)] | None = None
+    conditions: Annotated[int, Field(ge=1)] | None = None
+
+
 class RecipeTable(RecipeWords):  # type: ignore[valid-type, misc]
     """A `recipe` table, with tables per role and per task that override it."""
 
-    role: dict[str, RecipeWords] = Field(default_factory=dict)  # type: ignore[valid-type]
+    role: dict[str, RoleRecipe] = Field(default_factory=dict)
     task: dict[str, RecipeWords] = Field(default_factory=dict)  # type: ignore[valid-type]
 
 

@@ -55,11 +55,13 @@ class Session:
         base: Path | None = None,
         create: bool = True,
         trust_remote_code: bool = False,
+        stand_in: bool = False,
     ) -> Session:
         """Compile a study (a `Study`, a file, or a preset's name) against a store.
 
         `data` are directories of task data; without any, those of the study's last run in this store. With
-        `trust_remote_code`, the code that comes with an encoder is run. Raises UserError with everything that is wrong
+        `trust_remote_code`, the code that comes with an encoder is run. With `stand_in`, what is not found is planned
+        all the same, to be looked at. Raises UserError with everything that is wrong
         with the study, its encoders and its tasks.
         """
         if not isinstance(study, Study):
@@ -67,7 +69,7 @@ class Session:
         opened = Store.open(store, create=create)
         recorded = opened.study(study.name)
         directories = [Path(d) for d in (data or (recorded.data if recorded else ()))]
-        return cls(compile_plan(study, base, directories, trust_remote_code), opened)
+        return cls(compile_plan(study, base, directories, trust_remote_code, stand_in), opened)
 
     def keeping(self, labels: Sequence[str]) -> Session:
         """The same session, whose run also keeps the weights of these steps, for `export`: labels, keys or parts.

@@ -29,7 +29,8 @@ class Train:
 
     `start` is the key of the step whose encoder this one continues, None for the plain encoder.
     `recipe_from` is the key of a `Choose` step whose choice replaces the swept fields of `recipe`.
-    `head` "carried" begins with the head of `start`, which must have been trained on the same labels.
+    `head` "carried" begins with the head of `start`, which must have been trained on the same labels; "matched" does so
+    where there are as many labels, whatever they are called, and begins with a new one elsewhere.
     """
 
     kind: ClassVar[str] = "train"
@@ -42,7 +43,7 @@ class Train:
     start: str | None = None
     recipe_from: str | None = None
     surgery: Surgery | None = neutral(None)
-    head: Literal["new", "carried"] = neutral("new")
+    head: Literal["new", "carried", "matched"] = neutral("new")
 
     @property
     def parents(self) -> tuple[str, ...]:

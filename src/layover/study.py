@@ -7,7 +7,9 @@ its path, value, choices and a did-you-mean. Unknown and unused keys are errors.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,9 +21,11 @@ from layover.placement import Placement
 from layover.recipe import Recipe
 from layover.schema import NAME, RecipeTable, SweepWords, Table, portable, problem_of
 from layover.strategies import Strategy
+from layover.switches import check_switches, switched
 
 PRESETS = Path(__file__).parent / "studies"
 SCHEMA = 1
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class LimitWords(Table):
@@ -46,6 +50,31 @@ class Sweep(SweepWords):  # type: ignore[valid-type, misc]
     def grid(self) -> dict[str, list[Any]]:
         """The swept fields and their values, in the file's order."""
         return {name: values for name, values in self.words().items() if name != "seed"}
+
+
+class Grid(SweepWords):  # type: ignore[valid-type, misc]
+    """The `[grid]` table: values of recipe fields; every combination is a trial of its own, and every trial is scored.
+
+    They are those of the last training of each cell, as in Chang and Lu 2021; a sweep chooses one instead.
+    """
+
+    def trials(self) -> list[dict[str, Any]]:
+        """The combinations, the last field's values one after the other."""
+        words = self.words()
+        return [dict(zip(words, values, strict=True)) for values in itertools.product(*words.values())]
+
+
+class RoleSeeds(Table):
+    """The `[role_seeds]` table: with what seeds the trainings of a role run, one for each of the study's `seeds`.
+
+    So each stage of a restart may have a seed of its own, as in the code of Pruksachatkun et al. 2020, or all restarts
+    one source, as in that of Chang and Lu 2021. A role that is not named has the study's.
+    """
+
+    source: list[Seed] = Field(default_factory=list)
+    target: list[Seed] = Field(default_factory=list)
+    probing: list[Seed] = Field(default_factory=list)
+    joint: list[Seed] = Field(default_factory=list)
 
 
 class Tasks(Table):
@@ -101,11 +130,13 @@ class Study(Table):
     schema_version: Annotated[int, Field(alias="schema", ge=1, le=SCHEMA)] = SCHEMA
     name: Annotated[str, Field(pattern=NAME), AfterValidator(portable)]
     encoders: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
     tasks: Tasks
     strategies: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     recipe: RecipeTable = RecipeTable()
     sweep: Sweep | None = None
+    grid: Grid | None = None
+    role_seeds: RoleSeeds = RoleSeeds()
     limit: Limit = Limit()
     sizes: Sizes | None = None
     forgetting: Forgetting | None = None
@@ -114,6 +145,7 @@ class Study(Table):
     contrast: list[ContrastWords] = Field(default_factory=list)
     placement: Placement = Placement()
     task: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    switch: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def __init__(self, **words: Any) -> None:
         problems: list[Problem] = []
@@ -121,7 +153,7 @@ class Study(Table):
             super().__init__(**words)
         except ValidationError as error:
             problems = [problem_of(item, Study) for item in error.errors()]
-        raise_all(StudyError, problems + check_names(words))
+        raise_all(StudyError, [*problems, *check_names(words), *check_switches(words)])
 
     @field_validator("encoders", "seeds")
     @classmethod
@@ -135,32 +167,49 @@ class Study(Table):
     def recipe_for(self, task: str, role: str, strategy: str = "") -> Recipe:
         """The recipe of a task in its role: `[recipe]`, overridden by `[recipe.role.*]`, then by `[recipe.task.*]`.
 
-        A strategy's own `[strategies.*.recipe]`, layered in the same way, overrides them all.
+        The last word has `[recipe.role.*.task.*]`. A strategy's own `[strategies.*.recipe]`, layered in the same way,
+        overrides them all.
         """
         own = self.strategies.get(strategy, {}).get("recipe", {})
         return Recipe(**{**_layers(self.recipe, task, role), **_layers(RecipeTable(**own), task, role)})
 
-    def rows(self) -> list[int]:
-        """The numbers of training questions of each target that the study asks for; 0 for all."""
-        return self.sizes.target if self.sizes else [0]
+    def seed_for(self, role: str, seed: int) -> int:
+        """The seed with which a role's trainings run, in the restart that one of the study's seeds names."""
+        own = getattr(self.role_seeds, role, [])
+        return own[self.seeds.index(seed)] if own else seed
+
+    def rows(self, strategy: str = "") -> list[int]:
+        """The numbers of training questions of each target that the study asks of a strategy; 0 for all."""
+        own = self.strategies.get(strategy, {}).get("rows")
+        return own or (self.sizes.target if self.sizes else [0])
+
+    def seeds_of(self, strategy: str) -> list[int]:
+        """The seeds with which a strategy runs: the study's, or the first of them where it says how many trials."""
+        return self.seeds[: self.strategies[strategy].get("trials")]
 
     def limit_for(self, task: str, role: str) -> dict[str, int | None]:
         """The row limits of a task in its role, layered like recipes."""
         return {"train": None, "validation": None, **_layers(self.limit, task, role)}
+
+    def trials(self) -> list[dict[str, Any]]:
+        """The recipe fields of each trial of the grid; one without any where there is no grid."""
+        return self.grid.trials() if self.grid else [{}]
+
+    def switched(self, *names: str) -> Study:
+        """The study with some of its switches on; raises StudyError where they are none or contradict each other."""
+        return Study(**switched(self.words(), names)) if names else self
 
     def changed(self, **words: Any) -> Study:
         """The same study with some top-level words replaced."""
         return Study(**{**self.words(), **words})
 
 
-def load_study(name: str | Path) -> tuple[Study, Path]:
+def load_study(name: str | Path, switches: Sequence[str] = ()) -> tuple[Study, Path]:
     """The study in a file, or the preset of that name, and the folder that its paths are relative to.
 
-    Raises StudyError with every problem, each prefixed with the file's name.
+    `switches` of the study are put on. Raises StudyError with every problem, each prefixed with the file's name.
     """
-    path = Path(name)
-    if not path.exists() and (PRESETS / f"{name}.toml").is_file():
-        path = PRESETS / f"{name}.toml"
+    path = file_of_study(name)
     try:
         words = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -170,10 +219,27 @@ def load_study(name: str | Path) -> tuple[Study, Path]:
         hint = "strings need quotes, and lists need brackets: docs/tutorial.md shows a whole study"
         raise StudyError(Problem(str(path), f"is not a TOML file: {error}", hint)) from None
     try:
-        return Study(**_absolute(words, path.parent)), path.parent
+        study = Study(**_absolute(words, path.parent))
+        raise_all(StudyError, [problem for name in study.switch for problem in _wrong_with(study, name)])
+        return study.switched(*switches), path.parent
     except UserError as error:
         problems = [*error.problems, *misspelt_encoders(words, path.parent)]
         raise type(error)(*(dataclasses.replace(p, place=f"{path}: {p.place}") for p in problems)) from None
+
+
+def file_of_study(name: str | Path) -> Path:
+    """The file that is called so, or else that of the preset."""
+    path, preset = Path(name), PRESETS / f"{name}.toml"
+    return preset if not path.exists() and preset.is_file() else path
+
+
+def _wrong_with(study: Study, switch: str) -> list[Problem]:
+    """What is wrong with a study once a switch of it is on."""
+    try:
+        study.switched(switch)
+    except UserError as error:
+        return [dataclasses.replace(p, place=f"switch.{switch}: {p.place}") for p in error.problems]
+    return []
 
 
 def presets() -> list[str]:
@@ -183,20 +249,21 @@ def presets() -> list[str]:
 
 def _absolute(words: dict[str, Any], base: Path) -> dict[str, Any]:
     """`words` with the files of own tasks relative to the study file, not to the current folder."""
-    tables = words.get("task")
-    if not isinstance(tables, dict):
-        return words
-    for table in tables.values():
-        for split in ("train", "validation"):
-            if isinstance(table, dict) and isinstance(table.get(split), str):
-                table[split] = str(base / table[split])
+    switches = words.get("switch")
+    for place in (words, *(switches.values() if isinstance(switches, Mapping) else ())):
+        tables = place.get("task") if isinstance(place, Mapping) else None
+        for table in tables.values() if isinstance(tables, Mapping) else ():
+            for split in ("train", "validation"):
+                if isinstance(table, dict) and isinstance(table.get(split), str):
+                    table[split] = str(base / table[split])
     return words
 
 
 def _layers(table: Any, task: str, role: str) -> dict[str, Any]:
     base = {name: value for name, value in table.words().items() if name not in ("role", "task")}
-    for override in (table.role.get(role), table.task.get(task)):
-        base |= override.words() if override else {}
+    within = table.role.get(role)
+    for override in (within, table.task.get(task), getattr(within, "task", {}).get(task)):
+        base |= {name: value for name, value in override.words().items() if name != "task"} if override else {}
     return base
 
 

@@ -147,6 +147,44 @@ def test_a_head_is_not_carried_to_other_labels(bert: Path, tmp_path: Path, comma
     assert "head = 'new'" in ran.err
 
 
+def test_a_matched_head_goes_on_where_there_are_as_many_labels(bert: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    from layover.tasks import TASKS
+    from layover.train import model
+
+    study = words(bert, tmp_path, {"sources": ["stop"], "head": "matched"}, uses=["mine", "stop"])
+    session = run(Study(**study), store=tmp_path / "store")
+    last = session.plan.steps[session.plan.find("stop → mine · s1")]
+    assert isinstance(last, Train)
+    weights = session.store.weights(last.start or "")
+    assert weights is not None
+    theirs = load_file(weights / "head.safetensors")
+
+    def carried(task: str) -> bool:
+        found = session.plan.tasks.get(task) or TASKS.get(task)
+        matched = model.load(str(bert), weights, found, last.recipe, 1, carried="matched").network.head.state_dict()
+        new = model.load(str(bert), weights, found, last.recipe, 1).network.head.state_dict()
+        same = [name for name in new if torch.equal(matched[name], new[name])]
+        assert len(same) in (0, len(new)) or "linear.weight" not in same
+        return all(name in theirs and torch.equal(matched[name], theirs[name]) for name in matched)
+
+    assert carried("mine")  # no and yes go on with entailment and not_entailment
+    assert carried("sst2")
+    assert not carried("mnli")  # three labels
+    assert not carried("stsb")  # a number
+    assert not carried("copa")  # a choice
+
+
+def test_a_target_may_be_left_out_after_itself(bert: Path, tmp_path: Path) -> None:
+    both = {"sources": ["mine", "stop"], "to_itself": False}
+    study = words(bert, tmp_path, both, uses=["mine", "stop"], tasks={"target": ["mine", "stop"]})
+    assert sorted(label for label in trains(study) if "→" in label) == [
+        f"{study['encoders'][0]} · {way} · s1" for way in ("mine → stop", "stop → mine")
+    ]
+
+
 def test_a_strategys_own_recipe_is_layered_over_the_studys(bert: Path, tmp_path: Path) -> None:
     own = {"epochs": 2, "role": {"source": {"batch_size": 4}}, "task": {"mine": {"learning_rate": 0.01}}}
     study = words(bert, tmp_path, {"sources": ["stop"], "recipe": own}, uses=["mine", "stop"])
@@ -161,7 +199,7 @@ WRONG = [
     ({}, {}, "strategies.stilts.sources: is missing"),
     ({"sources": ["stop"], "chains": [["stop"]]}, {}, "is no chain"),
     ({"sources": ["stop"], "sizes": [-1]}, {}, "-1 is no number of questions"),
-    ({"sources": ["stop"], "head": "old"}, {}, "choices: new, carried"),
+    ({"sources": ["stop"], "head": "old"}, {}, "choices: new, carried, matched"),
     ({"sources": ["stop"], "chains": [["stop", "mnlii"]]}, {}, "there is no task called 'mnlii'"),
     ({"sources": ["stop"], "recipe": {"epoch": 1}}, {}, "strategies.stilts.recipe.epoch: is not a key"),
     ({"sources": ["stop"], "recipe": {"epochs": 0}}, {}, "strategies.stilts.recipe.epochs"),

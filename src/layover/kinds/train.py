@@ -26,8 +26,9 @@ def train(
     start, location = weights_of(step.start, store), location_of(step.encoder, places)
     resume = store.resume_folder(key_of(step))
     before = _before(step.start, store, places) if recipe.ewc else None
+    carried = "matched" if step.head == "matched" else step.head == "carried"
     result = yield from work.training(
-        data, recipe, step.seed, location, start, places, resume, report, step.head == "carried", step.surgery, before
+        data, recipe, step.seed, location, start, places, resume, report, carried, step.surgery, before
     )
     write_run(attempt, data, step.task, recipe, result, clocks, attempt / "weights" if keep else None)
 

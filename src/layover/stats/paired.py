@@ -205,8 +205,9 @@ def compare(
 ) -> list[Comparison]:
     """Every strategy in `of` against another, for each encoder, source and target of the selected rows.
 
-    The baseline of a source is the other strategy's run through the same source, and its run without a source
-    (as in direct) otherwise. Where only the baseline has sources, each of them is compared with.
+    The baseline of a source is the other strategy's run through the same source, or else that under the same condition
+    without one (as a trial of a grid), or its run without either (as in direct). Where only the baseline has sources,
+    each of them is compared with.
     """
     runs = index(frame)
     found = []
@@ -214,7 +215,8 @@ def compare(
         if strategy not in of or strategy == against:
             continue
         sources = [key[3] for key in runs if key[:3] == (encoder, against, target)]
-        matched = [name for name in (source, "") if name in sources][:1]
+        condition = next(iter(first.values())).get("condition") or ""
+        matched = [name for name in (source, condition, "") if name in sources][:1]
         for other in matched or (sources if not source else [""]):
             second = runs.get((encoder, against, target, other), {})
             named = (encoder, strategy, source or other, target)

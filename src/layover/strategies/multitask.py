@@ -24,7 +24,7 @@ class Mixing:
     temperature: float = 2.0
     cap: int = 16384
     batches: Literal["homogeneous", "heterogeneous"] = "heterogeneous"
-    heads: Literal["task", "labels"] = "task"
+    heads: Literal["task", "labels", "count"] = "task"
     weights: Literal["fixed", "uncertainty", "gradnorm"] = "fixed"
     fixed: dict[str, float] = field(default_factory=dict)
     gradnorm_alpha: float = 1.5
@@ -45,10 +45,11 @@ class Multitask(Mixing):
     tasks in proportion to size, evenly ("uniform"), by size to the power 1 / `temperature`, by size up to `cap` (Raffel
     et al. 2020), or "dynamic", by how far each task is behind its score alone (Gottumukkala et al. 2020). `batches` are
     of one task each ("homogeneous") or of all; an `epoch` is a "full" pass, or ends with the "shortest" task, as in the
-    code of Weller et al. `heads`: one per "task", or shared by tasks with the same "labels". `weights` of the losses:
-    "fixed" at 1, or at what `fixed` says by task; by "uncertainty" (Kendall et al. 2018), or "gradnorm" (Chen et al.
-    2018) with `gradnorm_alpha`; learned ones move at `weights_rate`. `conflict` between the tasks' gradients: ignored,
-    logged as cosines ("log"), or resolved by "pcgrad" (Yu et al. 2020), and logged too.
+    code of Weller et al. `heads`: one per "task", or shared by tasks with the same "labels", or the same "count" of
+    them. `weights` of the losses: "fixed" at 1, or at what `fixed` says by task; by "uncertainty" (Kendall et al.
+    2018), or "gradnorm" (Chen et al. 2018) with `gradnorm_alpha`; learned ones move at `weights_rate`. `conflict`
+    between the tasks' gradients: ignored, logged as cosines ("log"), or resolved by "pcgrad" (Yu et al. 2020), and
+    logged too.
     """
 
     kind: ClassVar[str] = "multitask"
@@ -114,7 +115,7 @@ def together(settings: Mixing, tasks: Iterable[str], cell: Cell) -> Member:
         raise StudyError(*problems)
     alone = tuple(key_of(cell.train(name, roles[name])) for name in names) if settings.sampler == "dynamic" else ()
     refs = tuple(cell.ref(name, roles[name]) for name in names)
-    joint = Joint(cell.encoder, refs, recipe, cell.seed, mixture, recipe_from=chosen, alone=alone)
+    joint = Joint(cell.encoder, refs, recipe, cell.seeded("joint"), mixture, recipe_from=chosen, alone=alone)
     return member(joint, cell.target, cell.role, cell)
 
 
@@ -123,7 +124,8 @@ def member(joint: Joint, task: str, role: str, cell: Cell, start: Step | None = 
     names, plain = [ref.name for ref in joint.tasks], dataclasses.asdict(Mixture())
     shown = " + ".join(names) if len(names) <= SHOWN else f"{len(names)} tasks jointly"
     said = [v for f, v in dataclasses.asdict(joint.mixture).items() if isinstance(v, str) and v != plain[f]]
-    cell.add(joint, "", "joint", f"{shown} ({', '.join(said)})" if said else shown, start)
+    part = "" if role == "source" else "joint"  # a stage before the last is no trial of a grid
+    cell.add(joint, "", part, f"{shown} ({', '.join(said)})" if said else shown, start)
     ref = joint.tasks[names.index(task)]
     found = Member(joint.encoder, ref, joint.seed, key_of(joint))
     cell.add(found, task, role, start=joint)

@@ -77,7 +77,7 @@ class Probing:
             cell.encoder,
             cell.ref(cell.target, cell.role),
             recipe.bare,
-            cell.seed,
+            cell.seeded(cell.role),
             cell.column.setting,
             self.head,
             key_of(start) if start else None,

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from layover.recipe import Recipe
 from layover.step import Step, Surgery, TaskRef, Train, key_of
 
+TRIED = ("target", "probing", "joint")  # roles whose recipe is that of the trial, where there is a grid
+
 
 @dataclass(frozen=True)
 class Column:
@@ -47,6 +49,10 @@ class Maker(Protocol):
         """The label of a step of the plan."""
         ...
 
+    def seed(self, role: str, seed: int) -> int:
+        """The seed with which a role's trainings run, in the restart that one of the study's seeds names."""
+        ...
+
     def roles(self) -> Mapping[str, str]:
         """The role of every task of the study, by name: target, probing, or else source."""
         ...
@@ -58,6 +64,7 @@ class Cell:
 
     `encoder` is the encoder's identity, `name` its name in the study, and `depth` its number of layers, None where that
     is not known before it is loaded. `limit` is the number of training questions of the target that the cell asks for.
+    `trial` says which trial of a grid it is, for labels.
     """
 
     name: str
@@ -69,6 +76,7 @@ class Cell:
     seed: int
     limit: int | None
     make: Maker
+    trial: str = ""
 
     @property
     def source(self) -> str:
@@ -80,25 +88,29 @@ class Cell:
         own = self.limit if limit is None and (task, role) == (self.target, self.role) else limit
         return self.make.ref(task, role, self.seed, own)
 
+    def seeded(self, role: str) -> int:
+        """The seed of this cell's trainings in a role. Rows of tasks are drawn by the study's seed in all roles."""
+        return self.make.seed(role, self.seed)
+
     def train(
         self, task: str, role: str, start: Step | None = None, *, limit: int | None = None, what: str = "",
-        surgery: Surgery | None = None, carried: bool = False, recipe: Mapping[str, Any] | None = None,
+        surgery: Surgery | None = None, head: str = "new", recipe: Mapping[str, Any] | None = None,
     ) -> Train:  # fmt: skip
         """A step that trains on `task` in its role ("source", "target", "probing"), from `start` or the plain encoder.
 
         Optimizer and stopping state never cross a step: every step begins with a fresh one. `what` is said in the
-        label; `carried`: the head of `start` goes on being trained; `recipe`: fields that this step has otherwise.
+        label; `head`: whether that of `start` goes on being trained; `recipe`: fields that this step has otherwise.
         """
         own, chosen = self.make.recipe(task, role)
         step = Train(
             self.encoder,
             self.ref(task, role, limit),
             dataclasses.replace(own, **recipe) if recipe else own,
-            self.seed,
+            self.seeded(role),
             key_of(start) if start else None,
             chosen,
             surgery,
-            "carried" if carried else "new",
+            head,  # type: ignore[arg-type]
         )
         return self.add(self.make.same(step), task, role, what, start)  # type: ignore[return-value]
 
@@ -108,6 +120,8 @@ class Cell:
         seed = f"s{step.seed}" if hasattr(step, "seed") else ""  # type: ignore[union-attr]
         if self.limit and (task, role) == (self.target, self.role):
             what = f"{what} {self.limit} rows".lstrip()
+        if role in TRIED:
+            what = f"{what} {self.trial}".strip()
         rest = " · ".join(part for part in (" ".join(filter(None, (task, what))), seed) if part)
         return self.make.add(step, f"{way}{rest}", task, role)
 

@@ -84,3 +84,14 @@ socialiqa_clip60 = Task(
     licence="needs the training set clip60 of Social IQa, which Chang and Lu 2021 neither released nor described: only "
     "its file's name, clip60_iqa_train.jsonl, is known from their code",
 )  # fmt: skip
+
+syn_gpt2 = Task(
+    name="syn_gpt2",
+    version=1,
+    format=Choice("context", ("endings",)),
+    metrics=("accuracy",),
+    about="Which of four endings of a sentence did a human write? The others are GPT-2's.",
+    source="Chang and Lu 2021 (Findings of EMNLP), from contexts of SQuAD 1.1; CC BY-SA 4.0. Made, not released",
+    licence="make it of SQuAD's training paragraphs, one a line: layover synthesize squad.txt --out DIR/syn_gpt2 "
+    "--generator gpt2-medium --sentences 30000",
+)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from layover import files as content
-from layover.errors import Problem, TaskError, raise_all
+from layover.errors import DataMissing, Problem, TaskError, raise_all
 from layover.tasks import readers
 from layover.tasks.readers import SPLITS, layout
 from layover.tasks.release import Gathered
@@ -61,7 +61,7 @@ def locate(task: Task, data: Sequence[Path], files: Mapping[str, Path] | None = 
     looked = f"it is in none of {', '.join(map(str, data))}" if data else "no data directory was given"
     message = f"its data was not found: {looked}, and it is not on the Hub"
     licence = f"{task.licence}; then " if task.licence else ""
-    raise TaskError(Problem(f"task {task.name!r}", message, f"{licence}pass --data DIR with {layout(task)}"))
+    raise DataMissing(Problem(f"task {task.name!r}", message, f"{licence}pass --data DIR with {layout(task)}"))
 
 
 def _source(found: Mapping[str, Path], gathered: Gathered | None = None) -> Source:

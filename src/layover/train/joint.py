@@ -108,10 +108,11 @@ def _asked(
 
 
 def _labels(task: Task, mixture: Mixture) -> Any:
-    """What tasks must have in common to share a head: the same labels in the same order, and what is read for them."""
+    """What tasks must have in common to share a head: the same labels in order, or as many, and what is read."""
     if mixture.heads == "task":
         return task.name
-    return task.output, task.labels, task.bounds, task.format.reads
+    labels = len(task.labels) if mixture.heads == "count" else task.labels
+    return task.output, labels, task.bounds, task.format.reads
 
 
 def _results(loaded: model.Loaded, run: Run, asked: Sequence[Asked], state: State) -> Iterator[Result]:

@@ -153,8 +153,9 @@ def course(job: Job, apply: Callable[[Update], None] = Update.apply) -> Generato
         job.together.begin(state)
         per_epoch = job.together.steps(recipe)
     _give_back(best or {}, parts)
-    n_epochs = math.ceil(job.steps / per_epoch) if job.steps else recipe.n_epochs(len(job.data))
-    total, saved = job.steps or n_epochs * per_epoch, time.monotonic()
+    asked = job.steps or recipe.max_steps
+    n_epochs = math.ceil(asked / per_epoch) if asked else recipe.n_epochs(len(job.data))
+    total, saved = asked or n_epochs * per_epoch, time.monotonic()
 
     while state.step < total and state.epoch < n_epochs and not state.stopped:
         batches = job.order(state)
@@ -169,7 +170,7 @@ def course(job: Job, apply: Callable[[Update], None] = Update.apply) -> Generato
             late = pulse.asked() or time.monotonic() - saved >= job.checkpoint_seconds
             over = state.batch == len(batches)
             last = state.step == total or (over and state.epoch + 1 == n_epochs)
-            due = last or (state.step % recipe.evaluate_every == 0 if recipe.evaluate_every else over)
+            due = last or evaluates(recipe, state.step, state.batch, len(batches))
             if not (due or late or losses.full):
                 continue
             if not losses.read(state, update.broken):
@@ -272,6 +273,13 @@ def _in_order(found: list[tuple[NDArray[np.int64], Array, Array]], encoded: Enco
         predicted[targets] = values
         kept[targets, : scores.shape[1]] = scores
     return Raw(predicted, kept)
+
+
+def evaluates(recipe: Recipe, step: int, batch: int, per_epoch: int) -> bool:
+    """Whether it is time to evaluate after `step` optimizer steps, the last of them the `batch`-th of the epoch's."""
+    if parts := recipe.evaluations_per_epoch:
+        return batch * parts // per_epoch > (batch - 1) * parts // per_epoch
+    return step % recipe.evaluate_every == 0 if recipe.evaluate_every else batch == per_epoch
 
 
 def learning_rate(step: int, total: int, recipe: Recipe) -> float:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
@@ -30,22 +32,23 @@ class Loaded:
 
 
 def load(
-    location: str, start: Path | None, task: Task, recipe: Recipe, seed: int, carried: bool = False,
-    operation: Surgery | None = None,
+    location: str, start: Path | None, task: Task, recipe: Recipe, seed: int,
+    carried: bool | Literal["matched"] = False, operation: Surgery | None = None,
 ) -> Loaded:  # fmt: skip
     """The encoder at `location`, with the weights in `start` if given, and a head for `task`, or that in `start`.
 
     The head is new, but for tokens where the release has one.
 
     `operation` is done to the encoder's layers. Raises EncoderError or HubError where the encoder cannot be loaded or
-    has no such layers, and StepError where the head that is to be `carried` over was trained for other labels.
+    has no such layers, and StepError where the head that is to be `carried` over was trained for other labels; where
+    one that is "matched" has other outputs, the head is new.
     """
     encoder = warm.encoder(location, recipe.dropout if recipe.dropout_at == "encoder" else None, start)
     tokenizer = warm.tokenizer(location)
     noise = Noise()
     head = new_head(location, encoder, tokenizer, task, recipe, seed, noise)
-    if carried and start is not None:
-        _carry(head, start, task)
+    if start is not None and (carried is True or (carried == "matched" and _matches(head, start, task))):
+        _carry(head, start, task, by_name=carried is True)
     longest = _max_length(encoder, tokenizer)
     network = Network(encoder, head, recipe.pooling, noise)
     if operation is not None:
@@ -69,10 +72,21 @@ def new_head(
     return Head(encoder.config.hidden_size, task, dropout, seed, noise, inner)
 
 
-def _carry(head: nn.Module, start: Path, task: Task) -> None:
-    """Give a head the weights of the one in `start`; labels are compared by name and in order."""
+def _matches(head: nn.Module, start: Path, task: Task) -> bool:
+    """Whether the head in `start` gives as many numbers of the same kind, from the same vectors, as a new one."""
+    before = read_json(start / "head.json")
+    kinds = (before["output"], before["bounds"]), (task.output, task.bounds and list(task.bounds))
+    shapes = {name: tensor.shape for name, tensor in head.state_dict().items()}
+    with safe_open(start / "head.safetensors", framework="pt") as file:
+        theirs = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    return kinds[0] == kinds[1] and theirs == shapes
+
+
+def _carry(head: nn.Module, start: Path, task: Task, by_name: bool = True) -> None:
+    """Give a head the weights of the one in `start`; labels are compared in order, and by name where that matters."""
     before = read_json(start / "head.json")
     own = {"output": task.output, "labels": list(task.labels), "bounds": task.bounds and list(task.bounds)}
+    own = own if by_name else {}
     differs = [name for name, value in own.items() if before[name] != value]
     if differs:
         told = "; ".join(f"{name}: {before[name]} there, {own[name]} here" for name in differs)

@@ -16,6 +16,7 @@ from layover.train.checkpoint import State
 from layover.train.groups import optimizer_groups
 from layover.train.remedies import Anchor, learning, pulls, recall
 
+LATE = 1e6  # steps after which nothing is left of Adam's correction: 1 - 0.999 ** LATE is 1 in every precision
 READ_EVERY = 32  # steps, on a GPU; reading a loss is free on a CPU
 
 
@@ -68,13 +69,22 @@ class Update:
 
 
 def _optimizer(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    """AdamW, with the weight decay and the share of the rate of each group."""
+    """AdamW, or what the recipe has in its place, with the weight decay and the share of the rate of each group."""
     groups = optimizer_groups(network, recipe)
     on_gpu = device.type != "cpu"
     for group in groups:  # numbers of its own, which a graph can read
         for name in ("lr", "back", "fade") if group["recalled"] else ("lr",):
             group[name] = torch.tensor(recipe.learning_rate, device=device) if on_gpu else recipe.learning_rate
-    return torch.optim.AdamW(groups, eps=recipe.adam_epsilon, fused=True, capturable=on_gpu)
+    amsgrad = recipe.optimizer == "amsgrad"
+    made = torch.optim.AdamW(groups, eps=recipe.adam_epsilon, amsgrad=amsgrad, fused=True, capturable=on_gpu)
+    if recipe.optimizer == "bertadam":
+        for parameter in (p for group in groups for p in group["params"]):
+            made.state[parameter] = {
+                "step": torch.tensor(LATE, device=device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+    return made
 
 
 def _set(group: dict[str, Any], name: str, value: float) -> None:

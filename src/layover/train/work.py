@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -81,14 +81,14 @@ def training(
     places: Places,
     resume: Path,
     report: Callable[[dict[str, Any]], None],
-    carried: bool = False,
+    carried: bool | Literal["matched"] = False,
     surgery: Surgery | None = None,
     before: Before | None = None,
 ) -> Generator[Job, Run, Result]:
     """Fine-tune the encoder at `location`, with the weights in `start` if given, and predict the validation set.
 
-    `carried`: the head in `start` goes on being trained, instead of a new one. `surgery` is done to the encoder first.
-    `before` is what `start` was trained on, where the recipe asks for EWC.
+    `carried`: the head in `start` goes on being trained, instead of a new one ("matched": where it fits). `surgery` is
+    done to the encoder first. `before` is what `start` was trained on, where the recipe asks for EWC.
 
     Asks whoever drives it, by itself or with others, to fit its job. A run that was killed goes on from the checkpoint
     in `resume`, and ends with the same numbers on a CPU.

@@ -8,6 +8,7 @@ import numpy as np
 
 from layover.predictions import Predictions
 from layover.report.facts import ReportInputs, RunFacts, TaskFacts
+from layover.report.flips import Wording, flips_of
 from layover.stats.contrast import contrast
 from layover.stats.table import check
 from layover.stats.transfer import transfer
@@ -19,6 +20,8 @@ TARGETS = ("rte", "cb", ODD_TARGET)
 EFFECTS = {("mnli", "rte"): 11.0, ("commonsenseqa", "cb"): -12.0}
 FAILED, MISSING, COLLAPSED = ("mnli", "cb", 3), (ODD_SOURCE, "rte", 2), ("commonsenseqa", "rte", 1)
 ERROR = "OutOfMemory: <img src=x onerror=alert(1)>"
+TEXT = "Row {}: <img src=x onerror=alert(1)>"
+WORDING = Wording(lambda key: "", lambda key: ("no", "yes"), lambda task, rows: {(r, 0): TEXT.format(r) for r in rows})
 
 
 def inputs(with_runs: bool = True) -> ReportInputs:
@@ -44,6 +47,7 @@ def inputs(with_runs: bool = True) -> ReportInputs:
         provenance={"layover": "0.1.0", "torch": "2.11.0", "transformers": "5.17.0", "machine": "8 cores, no GPU"},
         tasks=tasks,
         generated="2026-01-31 12:00 UTC",
+        flips=flips_of([kept, without], predictions.get, WORDING, shown=4),
     )
 
 

@@ -9,8 +9,9 @@ from tests.kit import FAST, Command, study_words, write_rows, write_study
 
 from layover import observations
 from layover.report import inputs
-from layover.report.build import build, limits
+from layover.report.build import build
 from layover.report.facts import ReportInputs
+from layover.report.limits import limits
 from layover.session import Session, run
 
 

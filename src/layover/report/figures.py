@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from layover.report import words
+from layover.report.colours import COLLAPSE, FAINT, INK, LINES, PAPER, VERDICTS, ink, paler, shade
 from layover.report.facts import RunFacts
 from layover.stats.paired import Cell
 from layover.stats.transfer import Average, Matrix
@@ -20,13 +21,6 @@ Field = Literal["selection", "loss"]
 # Text is measured when the figure is made, in a font with Arial's widths; another font in the reader's browser
 # may be wider, so texts at the edge get room.
 FONT = "Arial, 'Liberation Sans', Helvetica, sans-serif"
-INK, FAINT = "#1f2430", "#5b6270"
-HELPS, HURTS, NOISE, COLLAPSE = "#2166ac", "#b2182b", "#8a8f99", "#9a6700"
-VERDICTS = {"helps": HELPS, "hurts": HURTS, "within noise": NOISE, "collapse": COLLAPSE, "untested": NOISE}
-SCALE = (
-    (178, 24, 43), (214, 96, 77), (244, 165, 130), (253, 219, 199), (247, 247, 247),
-    (209, 229, 240), (146, 197, 222), (67, 147, 195), (33, 102, 172),
-)  # fmt: skip
 ROLES = {"target": "Targets", "probing": "Probing tasks"}
 CELL_WIDTH, CELL_HEIGHT = 62, 28
 MOST_LINES = 240  # learning curves drawn at once; more are a smear and a megabyte
@@ -70,28 +64,18 @@ def _heat(
     source: str, target: str, delta: float | None, verdict: str, text: str, description: str, limit: float
 ) -> dict[str, Any]:
     beyond = verdict in ("helps", "hurts")
+    colour = shade(delta, limit)
+    fill = colour if beyond or delta is None or verdict == "collapse" else paler(colour)
     return {
         "source": source,
         "target": target,
-        "fill": shade(delta, limit),
+        "fill": fill,
         "text": text,
         "description": description,
-        "opacity": 1.0 if beyond or delta is None else 0.45,
         "weight": "bold" if beyond else "normal",
-        "ink": "#ffffff" if beyond and abs(delta or 0) > 0.62 * limit else INK,
-        "frame": COLLAPSE if verdict == "collapse" else "#ffffff",
+        "ink": ink(fill),
+        "frame": COLLAPSE if verdict == "collapse" else PAPER,
     }
-
-
-def shade(delta: float | None, limit: float) -> str:
-    """The colour of a difference: ColorBrewer's RdBu, which colour-blind readers can tell apart, white at 0."""
-    if delta is None:
-        return "#eceef1"
-    place = (max(-limit, min(limit, delta)) / limit + 1) / 2 * (len(SCALE) - 1)
-    left = min(int(place), len(SCALE) - 2)
-    share = place - left
-    mixed = [round(a + share * (b - a)) for a, b in zip(SCALE[left], SCALE[left + 1], strict=True)]
-    return "#" + "".join(f"{channel:02x}" for channel in mixed)
 
 
 def _heat_part(heading: str, rows: list[dict[str, Any]], sources: Sequence[str], extent: int, first: bool) -> Any:
@@ -112,7 +96,6 @@ def _heat_part(heading: str, rows: list[dict[str, Any]], sources: Sequence[str],
     )
     filled = base.mark_rect(strokeWidth=2).encode(
         color=alt.Color("fill:N", scale=None),
-        opacity=alt.Opacity("opacity:Q", scale=None, legend=None),
         stroke=alt.Stroke("frame:N", scale=None),
     )
     numbers = base.mark_text(aria=False, fontSize=12).encode(
@@ -210,7 +193,7 @@ def curves(runs: Sequence[RunFacts], field: Field) -> alt.FacetChart | None:
     base = alt.Chart().encode(
         x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=4, grid=False)),
         y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)),
-        color=alt.Color("through:N", legend=legend, scale=alt.Scale(scheme="tableau10")),
+        color=alt.Color("through:N", legend=legend, scale=alt.Scale(range=list(LINES))),
         detail="key:N",
     )
     lines = base.mark_line(strokeWidth=1.4, opacity=0.75, aria=False)

@@ -12,6 +12,8 @@ from layover import observations
 from layover.explain import Decision, decide
 from layover.plan import Plan
 from layover.report.facts import ReportInputs, RunFacts, TaskFacts
+from layover.report.flips import flips_of
+from layover.report.wording import wording
 from layover.stats.contrast import Contrast, contrast
 from layover.stats.table import is_degenerate
 from layover.stats.transfer import Transfer, transfer
@@ -26,20 +28,26 @@ if TYPE_CHECKING:
 KEPT_PREDICTIONS = 128  # predictions that are texts may take some megabytes each
 
 
-def inputs_of(plan: Plan, store: Store) -> ReportInputs:
-    """Everything that the report shows, whatever part of the study is finished."""
+def inputs_of(plan: Plan, store: Store, examples: int = 0) -> ReportInputs:
+    """Everything that the report shows, whatever part of the study is finished.
+
+    Of each cell's examples that flipped, `examples` are shown with their text; it is read from the study's data.
+    """
     table = observations.frame(observations.collect(plan, store))
     predictions = lru_cache(KEPT_PREDICTIONS)(store.predictions)  # each direct run is paired with every source
     runs = [_run(plan, store, decision) for decision in decide(plan, store)]
+    transfers = _transfers(plan, table, predictions)
     return ReportInputs(
         study=_study(plan),
         observations=table,
-        transfer=_transfers(plan, table, predictions),
+        transfer=transfers,
         contrasts=_contrasts(plan, table, predictions),
         runs=runs,
         provenance=_provenance(plan, store),
         tasks=[_task(plan, runs, name) for name in plan.tasks],
-        generated=datetime.now(UTC).isoformat(timespec="minutes"),
+        generated=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        flips=flips_of(transfers, predictions, wording(plan, store, with_texts=examples > 0), examples),
+        requested=plan.requested,
     )
 
 
@@ -76,7 +84,7 @@ def _run(plan: Plan, store: Store, decision: Decision) -> RunFacts:
     """One step as the report shows it."""
     key, step = decision.key, plan.steps[decision.key]
     planned: dict[str, Any] = {"key": key, "label": decision.label, "kind": decision.kind}
-    planned["lineage"] = _lineage(plan, key)
+    planned |= {"lineage": _lineage(plan, key), "parents": step.parents}
     if isinstance(step, Train | Probe | Member):
         planned |= {"task": step.task.name, "seed": step.seed, "start": getattr(step, "start", None) or ""}
     if isinstance(step, Measure) and step.start:

@@ -45,19 +45,6 @@ def test_many_sums_at_once_give_what_each_gives_alone(name, kind, data) -> None:
     assert metric.from_sums(sums[None]).shape == (1, len(sums))
 
 
-@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.from_weights])
-@settings(max_examples=40)
-@given(data=st.data())
-def test_a_correlation_of_numbers_that_count_several_times(name, data) -> None:
-    run, metric = data.draw(predictions("value")), METRICS[name]
-    drawn = st.lists(st.integers(0, 3), min_size=len(run), max_size=len(run)).filter(any)
-    weights = np.array(data.draw(st.lists(drawn, min_size=1, max_size=3)), float)
-    assert metric.from_weights is not None
-    items = [np.repeat(np.arange(len(run)), times.astype(int)) for times in weights]
-    expected = [metric.score(of(run.gold[item], run.predicted[item], 0, "value")) for item in items]
-    assert metric.from_weights(run.gold, run.predicted, weights).tolist() == pytest.approx(expected, abs=1e-6)
-
-
 @pytest.mark.parametrize(("name", "kind"), SUITING)
 @settings(max_examples=20)
 @given(data=st.data())
@@ -67,9 +54,9 @@ def test_scores_are_points(name, kind, data) -> None:
     assert lowest - 1e-9 <= METRICS[name].score(run) <= 100 + 1e-9
 
 
-def test_every_metric_has_one_fast_form_and_every_kind_a_metric() -> None:
+def test_every_metric_but_correlations_has_a_fast_form_and_every_kind_a_metric() -> None:
     for metric in METRICS.values():
-        assert (metric.summands is None) == (metric.from_sums is None) == (metric.from_weights is not None), metric.name
+        assert (metric.summands is None) == (metric.from_sums is None) == (metric.kinds == ("value",)), metric.name
     assert all(fitting(kind) for kind in KINDS)
 
 

@@ -37,17 +37,8 @@ def test_values_worked_by_hand() -> None:
 def test_constant_predictions_have_no_correlation(name) -> None:
     vary, constant = np.array([0.1, 0.2, 0.4]), np.full(3, 0.1)
     assert score(name, vary, constant, 0, "value") == score(name, constant, vary, 0, "value") == 0
-    from_weights = METRICS[name].from_weights
-    assert from_weights is not None
-    one_value = np.array([[0.0, 0, 3], [1, 1, 1]])  # a resample that drew one number only, and all of them
-    assert from_weights(vary, constant, one_value).tolist() == [0, 0]
-    found = from_weights(vary, vary, one_value)
-    assert found.tolist() == [0, pytest.approx(100)]
 
 
 def test_numbers_that_hardly_vary_have_a_correlation_all_the_same() -> None:
     gold, predicted = np.array([1.0, 2, 3]), 3 + 1e-9 * np.array([10.0, 30, 20])
-    from_weights = METRICS["pearson"].from_weights
-    assert from_weights is not None
-    assert from_weights(gold, predicted, np.ones((1, 3)))[0] == pytest.approx(50, abs=1e-3)
     assert score("pearson", gold, predicted, 0, "value") == pytest.approx(50, abs=1e-3)

@@ -1,9 +1,9 @@
 """Metric: what a score is, its two forms, and how one is found by name.
 
-`score` takes one set of predictions. For thousands of resamples at once there is a second form, which a test holds
-equal to it: a function of sums over what is predicted (`summands`, `from_sums`), or for correlations of how often each
-prediction was drawn (`from_weights`). The last class is the positive one (GLUE's 1 = equivalent, duplicate, acceptable;
-BoolQ's true). A class of -1, like an empty text, is no prediction and counts as wrong.
+`score` takes one set of predictions. To score them without each row in turn there is a second form, which a test holds
+equal to it: a function of sums over what is predicted (`summands`, `from_sums`). Correlations do without. The last
+class is the positive one (GLUE's 1 = equivalent, duplicate, acceptable; BoolQ's true). A class of -1, like an empty text,
+is no prediction and counts as wrong.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ Array = NDArray[np.float64]
 Score = Callable[[Predictions], float]
 Summands = Callable[[Predictions], NDArray[Any]]
 FromSums = Callable[[NDArray[Any]], Array]
-FromWeights = Callable[[Array, Array, Array], Array]
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,7 @@ class Metric:
 
     `kinds` are the predictions that it suits; `binary` says that it needs two classes. `summands` gives an array
     [n, k], counts or shares of each prediction, and `from_sums` takes sums of its rows [..., k] and returns scores
-    [...]. `from_weights(gold, predicted, weights)` takes two arrays [n] and the times that each prediction counts
-    [resamples, n] and returns [resamples]. A metric has the first two or the last.
+    [...]. A metric has both or neither.
     """
 
     name: str
@@ -41,7 +39,6 @@ class Metric:
     score: Score
     summands: Summands | None = None
     from_sums: FromSums | None = None
-    from_weights: FromWeights | None = None
     binary: bool = False
     lower_is_better: bool = False
 
@@ -54,14 +51,13 @@ def metric(
     kinds: Sequence[Scored],
     summands: Summands | None = None,
     from_sums: FromSums | None = None,
-    from_weights: FromWeights | None = None,
     binary: bool = False,
     lower_is_better: bool = False,
 ) -> Callable[[Score], Score]:
     """Register a scoring function under `name`, with its other form."""
 
     def register(score: Score) -> Score:
-        METRICS[name] = Metric(name, tuple(kinds), score, summands, from_sums, from_weights, binary, lower_is_better)
+        METRICS[name] = Metric(name, tuple(kinds), score, summands, from_sums, binary, lower_is_better)
         return score
 
     return register

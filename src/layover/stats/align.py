@@ -1,42 +1,33 @@
-"""Align: runs of one task on the rows that they share, ready to be scored on any choice of these rows.
+"""Align: runs of one task on the rows that they share, and what each of these rows adds to each run's score.
 
 A row of the validation file is what is drawn: the answers to questions about one passage, or the targets in one
-sentence, depend on each other and stay together (a cluster bootstrap).
+sentence, depend on each other and stay together. What a row adds is found by leaving it out (the jackknife: Tukey 1958),
+which for a mean is the row's own score, and serves F1, correlations and every other smooth metric as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from layover.metrics import Array, Metric
-from layover.metrics.metric import FromSums, FromWeights
 from layover.predictions import Predictions
 
 Rows = NDArray[np.int64]
 KEPT = 64  # runs of which sums are kept: a baseline is compared with every source, and texts take a while to compare
+GROUPS = 500  # rows left out together, for a metric that has to be computed anew each time
 
 
-@dataclass(frozen=True, eq=False)
-class Aligned:
-    """Runs of one task on the same rows of its validation file.
+def align(runs: Sequence[Predictions | None], metric: Metric) -> Array | None:
+    """What each row that all runs share adds to each run's score, in points [rows, runs]; columns have mean 0.
 
-    `score` takes how often each of the rows counts [resamples, units] and returns scores [resamples, runs].
-    """
-
-    units: int
-    score: Callable[[NDArray[Any]], Array]
-
-
-def align(runs: Sequence[Predictions | None], metric: Metric) -> Aligned | None:
-    """The rows that all runs share, to be scored by a metric; None where runs cannot be paired by row.
-
-    That is where one has no predictions, they have fewer than two rows in common, were asked different things, or hold
+    Scores on as many rows drawn anew vary by the variance of a column over the number of rows. None where runs cannot be
+    paired by row: one has no predictions, they have fewer than two rows in common, were asked different things, or hold
     predictions that are none of their kind or that the metric does not suit.
     """
     found = [run for run in runs if run is not None]
@@ -45,19 +36,12 @@ def align(runs: Sequence[Predictions | None], metric: Metric) -> Aligned | None:
     rows = np.unique(found[0].rows, return_index=True)[0]  # with the index it sorts, which is much faster here
     for run in found:
         rows = rows[np.isin(rows, run.rows)]
-    orders = [_order(run, rows) for run in found]
-    asked = [_asked(run, order) for run, order in zip(found, orders, strict=True)]
+    asked = [_asked(run, rows) for run in found]
     if len(rows) < 2 or not all(_equal(asked[0], other) for other in asked[1:]):
         return None
-    if metric.from_weights is not None:
-        predicted = [run.predicted[order] for run, order in zip(found, orders, strict=True)]
-        gold, unit = found[0].gold[orders[0]], np.searchsorted(rows, found[0].rows[orders[0]])
-        return Aligned(len(rows), partial(_weighted_scores, metric.from_weights, gold, predicted, unit))
-    assert metric.from_sums is not None
-    sums = np.stack([_sums_of(run, metric, rows) for run in found], axis=1)
-    whole = bool((sums == np.floor(sums)).all()) and sums.max() * len(rows) < 2**24
-    sums = sums.astype(np.float32 if whole else float)  # whole numbers add up without rounding, in half the time
-    return Aligned(len(rows), partial(_summed_scores, metric.from_sums, sums))
+    without = _summed if metric.from_sums is not None else _computed
+    scores = np.stack([without(run, metric, rows) for run in found], axis=1)
+    return (len(scores) - 1) * (scores.mean(0) - scores)
 
 
 def _sound(run: Predictions) -> bool:
@@ -70,13 +54,10 @@ def _sound(run: Predictions) -> bool:
     return all(bool(((v >= low) & (v < run.n_classes) & (v == np.floor(v))).all()) for v, low in sides)
 
 
-def _order(run: Predictions, rows: Rows) -> Rows:
-    """Where the predictions about `rows` stand, by row and by what of it is asked."""
+def _asked(run: Predictions, rows: Rows) -> tuple[Any, ...]:
+    """What the predictions about `rows` are, and what they are about, by row and by what of it is asked."""
     order = np.lexsort((run.part_of_each(), run.rows))
-    return order[np.isin(run.rows[order], rows)]
-
-
-def _asked(run: Predictions, order: Rows) -> tuple[Any, ...]:
+    order = order[np.isin(run.rows[order], rows)]
     return run.kind, run.n_classes, run.rows[order], run.part_of_each()[order], run.gold[order]
 
 
@@ -84,9 +65,12 @@ def _equal(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
     return all(np.array_equal(left, right) for left, right in zip(one, other, strict=True))
 
 
-def _sums_of(run: Predictions, metric: Metric, rows: Rows) -> Array:
+def _summed(run: Predictions, metric: Metric, rows: Rows) -> Array:
+    """Scores [rows] without each row, of a metric that is a function of sums."""
+    assert metric.from_sums is not None
     known, sums = _row_sums(run, metric)
-    return sums[np.searchsorted(known, rows)]
+    sums = sums[np.searchsorted(known, rows)]
+    return metric.from_sums(sums.sum(0) - sums)
 
 
 @lru_cache(maxsize=KEPT)
@@ -98,15 +82,22 @@ def _row_sums(run: Predictions, metric: Metric) -> tuple[Rows, Array]:
     return rows, np.add.reduceat(metric.summands(run)[order], starts, axis=0, dtype=float)
 
 
-def _summed_scores(from_sums: FromSums, sums: Array, weights: NDArray[Any]) -> Array:
-    """Scores of sums [units, runs, k]."""
-    totals = weights.astype(sums.dtype) @ sums.reshape(len(sums), -1)
-    return from_sums(totals.reshape(len(weights), *sums.shape[1:]).astype(float))
+def _computed(run: Predictions, metric: Metric, rows: Rows) -> Array:
+    """Scores [groups] without each group of rows, dealt out in turn, of a metric that has to be computed anew."""
+    return _without_groups(run, metric, rows.tobytes())
 
 
-def _weighted_scores(
-    from_weights: FromWeights, gold: Array, predicted: Sequence[Array], unit: Rows, weights: NDArray[Any]
-) -> Array:
-    """Scores of numbers [n], of which number i is about row `unit[i]`."""
-    times = weights[:, unit].astype(float)
-    return np.stack([from_weights(gold, one, times) for one in predicted], axis=1)
+@lru_cache(maxsize=KEPT)
+def _without_groups(run: Predictions, metric: Metric, shared: bytes) -> Array:
+    rows = np.frombuffer(shared, np.int64)
+    place = np.searchsorted(rows, run.rows)
+    shares = np.isin(run.rows, rows)
+    group = np.where(shares, place % GROUPS, -1)
+    return np.array([metric.score(_only(run, shares & (group != left))) for left in range(min(GROUPS, len(rows)))])
+
+
+def _only(run: Predictions, kept: NDArray[np.bool_]) -> Predictions:
+    """The predictions that are kept; parts and log probabilities make no difference to a score of pairs of numbers."""
+    return replace(
+        run, rows=run.rows[kept], gold=run.gold[kept], predicted=run.predicted[kept], parts=None, log_probabilities=None
+    )

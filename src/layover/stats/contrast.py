@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from layover.errors import ObservationsError, Problem, did_you_mean, raise_all
 from layover.stats.judge import judge
 from layover.stats.paired import Cell, Correction, Lookup, compare, select
-from layover.stats.resample import SeedNoise
 from layover.stats.table import check
 
 if TYPE_CHECKING:
@@ -46,7 +45,6 @@ def contrast(
     correct: Correction = "holm",
     metric: str | None = None,
     without_degenerate: bool = False,
-    seeds: SeedNoise = "student",
 ) -> Contrast:
     """The difference of each strategy in `of` to `against`, for each encoder, source and target.
 
@@ -63,5 +61,5 @@ def contrast(
             if name not in known
         ],
     )
-    rows = judge(compare(frame, of, against, predictions, seeds), correct)
+    rows = judge(compare(frame, of, against, predictions), correct)
     return Contrast(tuple(of), against, correct, tuple(rows))

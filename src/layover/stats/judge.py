@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from layover.errors import ObservationsError, Problem, did_you_mean
 from layover.stats.paired import Cell, Comparison, Correction, Verdict
-from layover.stats.resample import RESAMPLES, Basis, Effect, effect, mean_draws
-
-LEVEL = 0.05
-MOST_RESAMPLES = 50_000
+from layover.stats.interval import LEVEL, Basis, Effect, effect
 
 
 def judge(family: Sequence[Comparison], correct: Correction) -> list[Cell]:
     """The cells of one family of comparisons, with p-values corrected over it."""
-    effects = sharpen([comparison.effect() for comparison in family], [comparison.effect for comparison in family])
+    effects = [comparison.effect() for comparison in family]
     adjusted = adjust([one.p for one in effects], correct)
     return [_cell(*found) for found in zip(family, effects, adjusted, strict=True)]
-
-
-def sharpen(effects: Sequence[Effect], again: Sequence[Callable[[int], Effect]]) -> list[Effect]:
-    """The effects, with more resamples for those whose p is at the floor that few resamples set.
-
-    With 2,000 resamples no p is under 0.001, and no Holm-corrected p of a family of 50 under 0.05.
-    """
-    tests = sum(one.p is not None for one in effects)
-    floor = 2 / (RESAMPLES + 1)
-    if tests * floor <= LEVEL / 2:
-        return list(effects)
-    resamples = min(MOST_RESAMPLES, 100 * tests)
-    return [
-        redraw(resamples) if one.p is not None and one.p <= 2 * floor else one
-        for one, redraw in zip(effects, again, strict=True)
-    ]
 
 
 def adjust(p_values: Sequence[float | None], correct: Correction) -> list[float | None]:
@@ -87,24 +68,14 @@ def verdict(delta: float | None, p_adjusted: float | None, collapsed: bool = Fal
     return "helps" if delta > 0 else "hurts"
 
 
-def mean_effect(family: Iterable[Comparison], resamples: int = RESAMPLES) -> Effect:
+def mean_effect(family: Iterable[Comparison]) -> Effect:
     """The mean over tasks of the difference, each task weighing the same.
 
-    Runs of one seed share their intermediate run, so seeds are drawn jointly where all tasks have the same ones.
+    Runs of one seed share their intermediate run, so what happens to a seed in all its tasks counts together.
     """
     usable = sorted((one for one in family if one.complete), key=lambda one: one.target)
     if not usable:
-        return effect(None, None, "none")
-    delta = float(np.mean([one.deltas.mean() for one in usable]))
+        return Effect(None, None, None, None, "none")
     bases = {one.basis for one in usable}
-    if "none" in bases:
-        return effect(delta, None, "none")
-    drawn = [one.differences(resamples) for one in usable]
-    basis: Basis = usable[0].basis if len(bases) == 1 else "seeds"
-    if len({tuple(pair.seed for pair in one.complete) for one in usable}) == 1:
-        joint = np.mean([one.deltas for one in usable], axis=0)
-        return effect(delta, mean_draws(np.mean(drawn, axis=0), joint, usable[0].seeds), basis)
-    apart = [
-        mean_draws(one_drawn, one.deltas, one.seeds, one.target) for one_drawn, one in zip(drawn, usable, strict=True)
-    ]
-    return effect(delta, np.mean(apart, axis=0), basis)
+    basis: Basis = "none" if "none" in bases else usable[0].basis if len(bases) == 1 else "seeds"
+    return effect(float(np.mean([one.deltas.mean() for one in usable])), [one.paired for one in usable], basis)

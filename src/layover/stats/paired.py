@@ -9,7 +9,6 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,8 +16,8 @@ import numpy as np
 from layover.errors import ObservationsError, Problem, did_you_mean
 from layover.metrics import METRICS, Array, Metric
 from layover.predictions import Predictions
-from layover.stats.align import Aligned, align
-from layover.stats.resample import RESAMPLES, Basis, Effect, SeedNoise, differences, effect, mean_draws
+from layover.stats.align import align
+from layover.stats.interval import Basis, Effect, Paired, effect
 from layover.stats.table import is_degenerate, labelled
 
 if TYPE_CHECKING:
@@ -56,7 +55,12 @@ class Pair:
     @property
     def degenerate(self) -> bool:
         """Whether either run collapsed."""
-        return any(run is not None and is_degenerate(run.status) for run in (self.run, self.baseline))
+        return collapsed(self.run) or collapsed(self.baseline)
+
+
+def collapsed(run: Run | None) -> bool:
+    """Whether there is a run and it collapsed."""
+    return run is not None and is_degenerate(run.status)
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ class Cell:
     """The verdict on one source and target: an effect in points, its 95 % interval, and the runs behind it.
 
     `n` is the number of seeds with a value in both arms, `degenerate` how many of these have a collapsed run in
-    either arm. `p_adjusted` is corrected over the cell's family. `basis` says what the interval could see.
+    either arm, and `degenerate_runs` and `degenerate_baselines` how many in each. `p_adjusted` is corrected over the
+    cell's family. `basis` says what the interval could see.
     """
 
     encoder: str
@@ -95,6 +100,16 @@ class Cell:
         return {pair.seed: pair.baseline.value if pair.baseline else None for pair in self.pairs}
 
     @property
+    def degenerate_runs(self) -> int:
+        """How many of the `n` seeds have a collapsed run of the strategy."""
+        return sum(pair.delta is not None and collapsed(pair.run) for pair in self.pairs)
+
+    @property
+    def degenerate_baselines(self) -> int:
+        """How many of the `n` seeds have a collapsed run of the baseline: its low score looks like a gain."""
+        return sum(pair.delta is not None and collapsed(pair.baseline) for pair in self.pairs)
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """The step keys of all runs behind the cell."""
         runs = (run for pair in self.pairs for run in (pair.run, pair.baseline))
@@ -103,7 +118,7 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """One source and target before correction: the pairs, and what is needed to draw differences again."""
+    """One source and target before correction: the pairs, and what each row adds to their differences [rows, seeds]."""
 
     encoder: str
     strategy: str
@@ -112,8 +127,7 @@ class Comparison:
     role: str
     metric: str
     pairs: tuple[Pair, ...]
-    aligned: Aligned | None
-    seeds: SeedNoise
+    influences: Array | None
 
     @property
     def complete(self) -> tuple[Pair, ...]:
@@ -126,30 +140,22 @@ class Comparison:
         return np.array([pair.delta for pair in self.complete], dtype=float)
 
     @property
+    def paired(self) -> Paired:
+        """The differences by seed and by row."""
+        return Paired(tuple(pair.seed for pair in self.complete), self.deltas, self.influences)
+
+    @property
     def basis(self) -> Basis:
-        """What varies between resamples."""
+        """What the interval can see vary."""
         if len(self.complete) > 1:
-            return "seeds and examples" if self.aligned else "seeds"
-        return "examples" if self.aligned else "none"
+            return "seeds" if self.influences is None else "seeds and examples"
+        return "none" if self.influences is None else "examples"
 
-    def differences(self, resamples: int = RESAMPLES) -> Array:
-        """Differences [resamples, seeds] on resampled examples."""
-        if resamples == RESAMPLES:
-            return self._first
-        return differences(self.deltas, self.aligned, self.target, resamples)
-
-    @cached_property
-    def _first(self) -> Array:  # the cell and the average over targets use the same draws
-        return differences(self.deltas, self.aligned, self.target, RESAMPLES)
-
-    def effect(self, resamples: int = RESAMPLES) -> Effect:
+    def effect(self) -> Effect:
         """The mean difference and its interval."""
         if not self.complete:
-            return effect(None, None, "none")
-        draws = None
-        if self.basis != "none":
-            draws = mean_draws(self.differences(resamples), self.deltas, self.seeds)
-        return effect(float(self.deltas.mean()), draws, self.basis)
+            return Effect(None, None, None, None, "none")
+        return effect(float(self.deltas.mean()), [self.paired], self.basis)
 
 
 def select(frame: DataFrame, metric: str | None = None, without_degenerate: bool = False) -> DataFrame:
@@ -195,7 +201,6 @@ def compare(
     of: Sequence[str],
     against: str,
     predictions: Lookup | None = None,
-    seeds: SeedNoise = "student",
 ) -> list[Comparison]:
     """Every strategy in `of` against another, for each encoder, source and target of the selected rows.
 
@@ -212,7 +217,7 @@ def compare(
         for other in matched or (sources if not source else [""]):
             second = runs.get((encoder, against, target, other), {})
             named = (encoder, strategy, source or other, target)
-            found.append(_comparison(named, first, second, predictions, seeds))
+            found.append(_comparison(named, first, second, predictions))
     return found
 
 
@@ -221,13 +226,12 @@ def _comparison(
     first: dict[int, dict[str, Any]],
     second: dict[int, dict[str, Any]],
     predictions: Lookup | None,
-    seeds: SeedNoise,
 ) -> Comparison:
     encoder, strategy, source, target = named
     pairs = tuple(Pair(seed, _run(first.get(seed)), _run(second.get(seed))) for seed in sorted({*first, *second}))
     row = next(iter(first.values()))
-    aligned = _aligned(pairs, METRICS.get(row["metric"]), predictions)
-    return Comparison(encoder, strategy, source, target, row["role"], row["metric"], pairs, aligned, seeds)
+    influences = _influences(pairs, METRICS.get(row["metric"]), predictions)
+    return Comparison(encoder, strategy, source, target, row["role"], row["metric"], pairs, influences)
 
 
 def _run(row: dict[str, Any] | None) -> Run | None:
@@ -237,9 +241,10 @@ def _run(row: dict[str, Any] | None) -> Run | None:
     return Run(None if math.isnan(value) else value, row["status"], row["key"])
 
 
-def _aligned(pairs: tuple[Pair, ...], measure: Metric | None, predictions: Lookup | None) -> Aligned | None:
+def _influences(pairs: tuple[Pair, ...], measure: Metric | None, predictions: Lookup | None) -> Array | None:
     complete = [pair for pair in pairs if pair.delta is not None]
     if predictions is None or measure is None or not complete:
         return None
     arms = [pair.run for pair in complete] + [pair.baseline for pair in complete]
-    return align([predictions(run.key) if run and run.key else None for run in arms], measure)
+    found = align([predictions(run.key) if run and run.key else None for run in arms], measure)
+    return None if found is None else found[:, : len(complete)] - found[:, len(complete) :]

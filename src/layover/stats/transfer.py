@@ -6,13 +6,11 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from layover.errors import ObservationsError, Problem, did_you_mean
-from layover.stats.judge import adjust, judge, mean_effect, sharpen, verdict
+from layover.stats.judge import adjust, judge, mean_effect, verdict
 from layover.stats.paired import Cell, Comparison, Correction, Lookup, Verdict, compare, select
-from layover.stats.resample import SeedNoise
 from layover.stats.table import check
 
 if TYPE_CHECKING:
@@ -107,18 +105,17 @@ def transfer(
     metric: str | None = None,
     correct: Correction = "holm",
     without_degenerate: bool = False,
-    seeds: SeedNoise = "student",
 ) -> Transfer:
     """What each strategy and source adds to each target, in points over the baseline `against`.
 
     A cell is the mean over common seeds of (value - baseline value). Its interval comes from seeds, and from
-    examples too where `predictions(key)` has those of both runs; see `layover.stats.resample`. p-values are
+    examples too where `predictions(key)` has those of both runs; see `layover.stats.interval`. p-values are
     corrected over all cells of one encoder, strategy and role. Raises ObservationsError.
     """
     frame = select(check(observations, against), metric, without_degenerate)
     strategies = sorted(set(frame["strategy"]) - {against})
     groups: dict[tuple[str, str], list[Comparison]] = defaultdict(list)
-    for one in compare(frame, strategies, against, predictions, seeds):
+    for one in compare(frame, strategies, against, predictions):
         groups[one.encoder, one.strategy].append(one)
     matrices = (
         _matrix(frame, encoder, strategy, against, found, correct) for (encoder, strategy), found in groups.items()
@@ -148,8 +145,7 @@ def _averages(role: str, family: list[Comparison], correct: Correction) -> dict[
     by_source: dict[str, list[Comparison]] = defaultdict(list)
     for one in family:
         by_source[one.source].append(one)
-    again = [partial(mean_effect, rows) for rows in by_source.values()]
-    effects = sharpen([redraw() for redraw in again], again)
+    effects = [mean_effect(rows) for rows in by_source.values()]
     adjusted = adjust([one.p for one in effects], correct)
     return {
         (role, source): Average(

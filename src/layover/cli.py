@@ -15,9 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
-from layover import cli_synthesize, console
+from layover import cli_papers, cli_synthesize, console
 from layover.asked import Asked, DataOption, JsonOption, StoreOption, about_a_study, data_directories, store_place
-from layover.cli_analyze import analyze_app
 from layover.cli_pretrain import pretrain
 from layover.cli_store import store_app
 from layover.errors import Problem, StudyError, UserError
@@ -31,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(analyze_app, name="analyze")
+app.add_typer(cli_papers.analyze_app, name="analyze")
 app.add_typer(store_app, name="store")
 app.command("pretrain")(pretrain)
 app.command()(cli_synthesize.synthesize)

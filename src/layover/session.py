@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from layover.export import Exported
+    from layover.stats.correlate import Correlations
+    from layover.stats.grid import Grids
+    from layover.stats.layers import Layers
+    from layover.stats.sizes import Sizes
     from layover.stats.transfer import Transfer
 
 SPARE_BYTES = 64 << 20  # predictions, curves and the like, beside weights and the checkpoint
@@ -143,11 +147,39 @@ class Session:
         """The transfer matrices against the study's direct strategy: see `layover.stats.transfer.transfer`."""
         from layover.stats.transfer import transfer
 
+        return transfer(self.observations(), self.store.predictions, **{"against": self._baseline(), **options})
+
+    def correlations(self, **options: Any) -> Correlations:
+        """Targets' scores against probing tasks': see `layover.stats.correlate.correlations`."""
+        from layover.stats.correlate import correlations
+
+        return correlations(self.observations(), **{"against": self._baseline(), **options})
+
+    def sizes(self, **options: Any) -> Sizes:
+        """Scores over sizes of targets and of intermediate tasks: see `layover.stats.sizes.sizes`."""
+        from layover.stats.sizes import sizes
+
+        return sizes(self.observations(), **{"against": self._baseline(), **options})
+
+    def layers(self, **options: Any) -> Layers:
+        """Scores over layers drawn anew, permuted or frozen: see `layover.stats.layers.layers`."""
+        from layover.stats.layers import layers
+
+        return layers(self.observations(), **{"against": self._baseline(), **options})
+
+    def grid(self, **options: Any) -> Grids:
+        """All trials of a grid by condition, whose strategies share their first word: see `layover.stats.grid.grid`."""
+        from layover.stats.grid import grid
+
+        return grid(self.observations(), **options)
+
+    def _baseline(self) -> str:
+        """The study's direct strategy."""
         against = self.plan.baseline()
         if against is None:
             hint = 'add: direct = { kind = "direct" }'
             raise StudyError(Problem("strategies", "none is direct, so there is nothing to measure against", hint))
-        return transfer(self.observations(), self.store.predictions, **{"against": against, **options})
+        return against
 
     def report(
         self, path: str | Path, tables: Path | None = None, figures: Path | None = None, examples: int = 0

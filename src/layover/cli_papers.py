@@ -1,0 +1,118 @@
+"""`layover analyze` as papers on intermediate tasks did: correlations, strategies, sizes, layers, grids, forgetting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from layover import console, console_papers
+from layover.asked import JsonOption
+from layover.cli_analyze import analyze_app
+from layover.errors import ObservationsError, Problem
+
+TableOption = Annotated[Path, typer.Option("--observations", help="A CSV or Parquet file of observations.")]
+AgainstOption = Annotated[str, typer.Option("--against", help="The baseline strategy.")]
+StrategyOption = Annotated[str | None, typer.Option("--strategy", help="The strategy, where there are several.")]
+EncoderOption = Annotated[str | None, typer.Option("--encoder", help="The encoder, where there are several.")]
+MetricOption = Annotated[str | None, typer.Option("--metric", help="Default: each task's primary metric.")]
+MethodOption = Annotated[Literal["spearman", "pearson"], typer.Option("--method", help="Of correlation.")]
+WithoutOption = Annotated[bool, typer.Option("--without-degenerate", help="Leave collapsed runs out.")]
+CorrectOption = Annotated[Literal["holm", "bh", "none"], typer.Option("--correct", help="Of p-values.")]
+
+
+@analyze_app.command("correlations")
+def analyze_correlations(
+    table: TableOption,
+    method: MethodOption = "spearman",
+    family: Annotated[
+        Literal["targets-x-probing", "targets-x-all"],
+        typer.Option("--family", help="Which tests p-values are corrected over; targets-x-all is the paper's."),
+    ] = "targets-x-probing",
+    square: Annotated[bool, typer.Option("--square", help="Also all tasks with all.")] = False,
+    against: AgainstOption = "direct",
+    strategy: StrategyOption = None,
+    encoder: EncoderOption = None,
+    metric: MetricOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Between scores on targets and on probing tasks, over sources and restarts (Pruksachatkun et al. 2020)."""
+    from layover.stats.correlate import correlations
+    from layover.stats.table import read_table
+
+    found = correlations(read_table(table), method, family, strategy, encoder, against, metric)
+    if as_json:
+        return console.print_json(found.to_json(square))
+    return console_papers.show_correlations(found, square)
+
+
+@analyze_app.command("sizes")
+def analyze_sizes(
+    table: TableOption,
+    against: AgainstOption = "direct",
+    strategy: StrategyOption = None,
+    encoder: EncoderOption = None,
+    metric: MetricOption = None,
+    without_degenerate: WithoutOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Scores over sizes of targets and of intermediate tasks, with 95% intervals over seeds."""
+    from layover.stats.sizes import sizes
+    from layover.stats.table import read_table
+
+    found = sizes(read_table(table), strategy, encoder, against, metric, without_degenerate)
+    return console.print_json(found.to_json()) if as_json else console_papers.show_sizes(found)
+
+
+@analyze_app.command("layers")
+def analyze_layers(
+    table: TableOption,
+    probing: Annotated[
+        list[str] | None,
+        typer.Option("--probing", help="A strategy that trains a head alone. Default: probe, probing, truncate."),
+    ] = None,
+    against: AgainstOption = "direct",
+    encoder: EncoderOption = None,
+    metric: MetricOption = None,
+    without_degenerate: WithoutOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Scores over layers that were drawn anew, permuted or frozen, with 95% intervals (Tamkin et al. 2020)."""
+    from layover.stats.layers import layers
+    from layover.stats.table import read_table
+
+    found = layers(read_table(table), probing or (), against, encoder, metric, without_degenerate)
+    return console.print_json(found.to_json()) if as_json else console_papers.show_layers(found)
+
+
+@analyze_app.command("grid")
+def analyze_grid(
+    table: TableOption,
+    grid_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--grid", metavar="NAME=S1,S2,...", help="The strategies of a grid. Default: by their first word."
+        ),
+    ] = None,
+    against: Annotated[str, typer.Option("--against", help="The grid of the baseline.")] = "direct",
+    encoder: EncoderOption = None,
+    metric: MetricOption = None,
+    correct: CorrectOption = "holm",
+    without_degenerate: WithoutOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Best, mean and spread over all trials of a grid, by condition and target (Chang & Lu 2021)."""
+    from layover.stats.grid import grid
+    from layover.stats.table import read_table
+
+    grids = {name: of.split(",") for name, of in map(_grid, grid_of)} if grid_of else None
+    found = grid(read_table(table), grids, against, encoder, metric, correct, without_degenerate)
+    return console.print_json(found.to_json()) if as_json else console_papers.show_grid(found)
+
+
+def _grid(word: str) -> tuple[str, str]:
+    name, equals, strategies = word.partition("=")
+    if not (name and equals and strategies):
+        raise ObservationsError(Problem("--grid", f"{word!r} names no strategies", "say NAME=STRATEGY,STRATEGY,..."))
+    return name, strategies

@@ -47,6 +47,50 @@ def analyze_correlations(
     return console_papers.show_correlations(found, square)
 
 
+@analyze_app.command("strategies")
+def analyze_strategies(
+    table: TableOption,
+    multitask: Annotated[
+        list[str] | None, typer.Option("--multitask", help="A strategy of joint training. Default: multitask.")
+    ] = None,
+    stilts: Annotated[str, typer.Option("--stilts", help="The strategy with a stop.")] = "stilts",
+    together: Annotated[
+        str | None, typer.Option("--all", help="The strategy with all tasks at once. Default: multitask_all, if any.")
+    ] = None,
+    size: Annotated[
+        list[str] | None, typer.Option("--size", metavar="TASK=N", help="Training examples, where the table has none.")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option("--store", help="Pair by example with the predictions in this store.")
+    ] = None,
+    against: AgainstOption = "direct",
+    encoder: EncoderOption = None,
+    metric: MetricOption = None,
+    correct: CorrectOption = "holm",
+    without_degenerate: WithoutOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Both tasks at once against a stop, and whether sizes tell which is better (Weller et al. 2022)."""
+    from layover.stats.rivals import rivals
+    from layover.stats.table import read_table
+    from layover.store import Store
+
+    predictions = Store.open(store, create=False).predictions if store else None
+    sizes = dict(map(_size, size or []))
+    found = rivals(read_table(table), multitask or ("multitask",), stilts, together, against, sizes, predictions,
+                   encoder, metric, correct, without_degenerate)  # fmt: skip
+    if as_json:
+        return console.print_json([one.to_json() for one in found])
+    return console_papers.show_rivals(found, against)
+
+
+def _size(word: str) -> tuple[str, int]:
+    name, _, number = word.partition("=")
+    if not (name and number.isdigit() and int(number)):
+        raise ObservationsError(Problem("--size", f"{word!r} is no size of a task", "say TASK=N, such as rte=2490"))
+    return name, int(number)
+
+
 @analyze_app.command("sizes")
 def analyze_sizes(
     table: TableOption,
@@ -116,3 +160,25 @@ def _grid(word: str) -> tuple[str, str]:
     if not (name and equals and strategies):
         raise ObservationsError(Problem("--grid", f"{word!r} names no strategies", "say NAME=STRATEGY,STRATEGY,..."))
     return name, strategies
+
+
+@analyze_app.command("forgetting")
+def analyze_forgetting(
+    table: TableOption,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option("--measure", help="A measure of forgetting. Default: mlm_loss_rise, cka and l2."),
+    ] = None,
+    method: MethodOption = "spearman",
+    against: AgainstOption = "direct",
+    strategy: StrategyOption = None,
+    encoder: EncoderOption = None,
+    metric: MetricOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What checkpoints forgot against what they add to targets, also with collapse held."""
+    from layover.stats.forgetting import forgetting
+    from layover.stats.table import read_table
+
+    found = forgetting(read_table(table), measure or (), method, strategy, encoder, against, metric)
+    return console.print_json(found.to_json()) if as_json else console_papers.show_forgetting(found)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from layover.console import points, say, show_table
 
 if TYPE_CHECKING:
     from layover.stats.correlate import Correlations
+    from layover.stats.forgetting import ForgettingLinks
     from layover.stats.grid import Gain, Grids
     from layover.stats.layers import LayerCurve, Layers
+    from layover.stats.rivals import Rivalry
+    from layover.stats.size_rule import HitRate
     from layover.stats.sizes import Sizes
     from layover.stats.spread import Spread
 
@@ -108,6 +112,76 @@ def show_grid(found: Grids) -> None:
         gains = (gained(cell.best), gained(cell.mean), "" if p is None else p_value(p))
         rows.append((cell.grid, cell.source, cell.target, cell.trials, *numbers, told, *gains))
     show_table((*names, *more), rows, right=(*names[3:], "p adjusted"))
+
+
+CELLS = {
+    "significant": "cells with p < 0.1, as the paper",
+    "all": "all cells",
+    "verdict": "cells beyond noise after correction",
+}
+
+
+def show_rivals(found: Sequence[Rivalry], against: str) -> None:
+    """Print each multitask strategy against stilts: the cells, the rule of size, and all tasks at once."""
+    for one in found:
+        say(f"{' · '.join(filter(None, [one.encoder, one.multitask]))} minus {one.stilts}, in points")
+        names = ("target", "source", "size ratio", "minus", "p (t-test)", "paired", "95% interval", "p adjusted")
+        rows = [
+            (c.target, c.source, "–" if c.ratio is None else f"{c.ratio:.2f}", points(c.delta), p_value(c.p),
+             points(c.paired), f"{points(c.low)} to {points(c.high)}", p_value(c.p_adjusted),
+             c.verdict.replace("helps", one.multitask).replace("hurts", one.stilts), c.choice() or "–")
+            for c in one.cells
+        ]  # fmt: skip
+        show_table((*names, "verdict", "rule"), rows, right=(*names[2:6], "p adjusted"))
+        say("rule: multitask where the ratio of source to target is above 1, a stop where it is below")
+        names = (
+            "cells",
+            "right",
+            "95% interval",
+            "one task left out",
+            "best threshold",
+            "right there",
+            "on other targets",
+        )
+        rows = [
+            (CELLS[r.cells], share(r.size), limits(r.size.low, r.size.high), limits(r.size.lowest, r.size.highest),
+             "–" if r.threshold is None else f"> {r.threshold}", share(r.searched), share(r.held_out))
+            for r in one.rules
+        ]  # fmt: skip
+        show_table(names, rows)
+        if one.everything:
+            names = (against, one.together or "all at once", "stilts", "multitask", "better", "by size", "oracle")
+            rows = [
+                (e.target, *map(score, (e.direct, e.together, e.stilts, e.multitask, e.better, e.by_size, e.oracle)))
+                for e in one.everything
+            ]
+            show_table(("mean over partners", *names), rows, right=names)
+        say()
+
+
+def share(rate: HitRate) -> str:
+    """Hits of cells."""
+    return f"{rate.hits} of {rate.cells}"
+
+
+def limits(low: float | None, high: float | None) -> str:
+    """Two shares in per cent; a dash where there is none."""
+    return "–" if low is None or high is None else f"{100 * low:.0f}% to {100 * high:.0f}%"
+
+
+def show_forgetting(found: ForgettingLinks) -> None:
+    """Print how each measure of forgetting goes with transfer, and what is left of that with collapse held."""
+    named = " · ".join(filter(None, [found.encoder, found.strategy]))
+    say(f"{named}: {found.method} of forgetting with points over {found.against}, over {found.sources} sources")
+    names = ("measure", "target", "points", "degenerate", "r", "p adjusted", "one source left out", "p by source")
+    rows = [
+        (one.measure, one.target or f"mean of {one.targets} {one.role} tasks", one.n, one.degenerate, number(one.r),
+         p_value(one.p_adjusted), f"{number(one.low)} to {number(one.high)}", p_value(one.p_clustered_adjusted),
+         number(one.partial), p_value(one.partial_p), p_value(one.partial_p_clustered))
+        for one in found.links
+    ]  # fmt: skip
+    show_table((*names, "given collapse", "p", "p by source "), rows, right=("points", "degenerate"))
+    say("p takes points as independent; p by source deals sources out with all of their seeds")
 
 
 def gained(gain: Gain | None) -> str:

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
     from layover.export import Exported
     from layover.stats.correlate import Correlations
+    from layover.stats.forgetting import ForgettingLinks
     from layover.stats.grid import Grids
     from layover.stats.layers import Layers
+    from layover.stats.rivals import Rivalry
     from layover.stats.sizes import Sizes
     from layover.stats.transfer import Transfer
 
@@ -155,6 +157,13 @@ class Session:
 
         return correlations(self.observations(), **{"against": self._baseline(), **options})
 
+    def rivals(self, **options: Any) -> tuple[Rivalry, ...]:
+        """Joint training against a stop, and the rule of size: see `layover.stats.rivals.rivals`."""
+        from layover.stats.rivals import rivals
+
+        given = {"against": self._baseline(), "predictions": self.store.predictions, **options}
+        return rivals(self.observations(), **given)
+
     def sizes(self, **options: Any) -> Sizes:
         """Scores over sizes of targets and of intermediate tasks: see `layover.stats.sizes.sizes`."""
         from layover.stats.sizes import sizes
@@ -172,6 +181,12 @@ class Session:
         from layover.stats.grid import grid
 
         return grid(self.observations(), **options)
+
+    def forgetting(self, **options: Any) -> ForgettingLinks:
+        """What checkpoints forgot against transfer: see `layover.stats.forgetting.forgetting`."""
+        from layover.stats.forgetting import forgetting
+
+        return forgetting(self.observations(), **{"against": self._baseline(), **options})
 
     def _baseline(self) -> str:
         """The study's direct strategy."""

@@ -17,7 +17,7 @@ ODD_SOURCE = '<script>alert("x")</script>'
 ODD_TARGET = "ré&te_{100%} </script><b>'"
 SOURCES = ("mnli", "commonsenseqa", ODD_SOURCE)
 TARGETS = ("rte", "cb", ODD_TARGET)
-EFFECTS = {("mnli", "rte"): 11.0, ("commonsenseqa", "cb"): -12.0}
+EFFECTS = {("mnli", "rte"): 15.0, ("commonsenseqa", "cb"): -16.0}
 FAILED, MISSING, COLLAPSED = ("mnli", "cb", 3), (ODD_SOURCE, "rte", 2), ("commonsenseqa", "rte", 1)
 ERROR = "OutOfMemory: <img src=x onerror=alert(1)>"
 TEXT = "Row {}: <img src=x onerror=alert(1)>"
@@ -56,13 +56,14 @@ def observations() -> tuple[list[dict[str, Any]], dict[str, Predictions], list[R
     rows, predictions, runs = [], {}, []
     for target in TARGETS:
         gold = rng.integers(2, size=400).astype(float)
+        hard = rng.random(400)  # what is hard is hard for every run, so that seeds differ little
         for source in ("", *SOURCES):
             for seed in (1, 2, 3):
                 key = f"{abs(hash((TARGETS.index(target), ('', *SOURCES).index(source), seed))):064x}"[-64:]
                 cell = (source, target, seed)
                 status = {FAILED: f"failed: {ERROR}", MISSING: "missing"}.get(cell, "ok")
                 status = "degenerate: constant prediction" if cell == COLLAPSED else status
-                right = rng.random(400) < 0.7 + EFFECTS.get((source, target), 0.0) / 100
+                right = hard + rng.normal(0, 0.02, 400) < 0.7 + EFFECTS.get((source, target), 0.0) / 100
                 predicted = np.ones(400) if cell == COLLAPSED else np.where(right, gold, 1 - gold)
                 value = 100 * float((predicted == gold).mean())
                 lost = status.startswith(("failed", "missing"))

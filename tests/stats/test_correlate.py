@@ -158,7 +158,7 @@ def test_seeds_need_not_be_the_same_for_every_source() -> None:
     assert [(c.r, c.p, c.p_clustered) for c in correlations(rows).cells] == numbers
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(order=st.randoms(use_true_random=False), names=st.permutations("abcdefghijk"), many=st.booleans())
 def test_the_order_of_rows_and_the_names_of_tasks_move_no_number(order: random.Random, names, many) -> None:
     rows = table(1, 2, (*SOURCES, "scitail", "hellaswag")) if many else ROWS

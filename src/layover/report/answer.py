@@ -177,7 +177,9 @@ def _collapse(matrix: Matrix, without: Matrix | None) -> str:
     if without is None:
         return share + "."
     now = Counter(cell.verdict for cell in without.cells.values())
-    return f"{share}; without them {now['helps']} of {len(without.cells):,} cells gain and {now['hurts']} lose."
+    gain, lose = (now[verdict] or "none" for verdict in ("helps", "hurts"))
+    verbs = "gains" if now["helps"] < 2 else "gain", "loses" if now["hurts"] < 2 else "lose"
+    return f"{share}; without them {gain} of {len(without.cells):,} cells {verbs[0]} and {lose} {verbs[1]}."
 
 
 def _caution(cells: Sequence[Cell]) -> str:

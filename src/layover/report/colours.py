@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-INK, FAINT, PAPER = "#1f2430", "#5b6270", "#ffffff"
+INK, FAINT, PAPER, BLACK = "#1f2430", "#5b6270", "#ffffff", "#000000"
 HELPS, HURTS, NOISE, COLLAPSE = "#2166ac", "#b2182b", "#8a8f99", "#9a6700"
 VERDICTS = {"helps": HELPS, "hurts": HURTS, "within noise": NOISE, "collapse": COLLAPSE, "untested": NOISE}
 SCALE = (
@@ -37,8 +37,8 @@ def paler(colour: str, share: float = WITHIN_NOISE) -> str:
 
 
 def ink(ground: str) -> str:
-    """Dark or white, whichever stands out more from a ground."""
-    return max((INK, PAPER), key=lambda one: contrast(one, ground))
+    """Black or white, whichever stands out more from a ground: of any ground one does by 4.5 or more."""
+    return max((BLACK, PAPER), key=lambda one: contrast(one, ground))
 
 
 def contrast(one: str, other: str) -> float:

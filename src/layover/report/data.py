@@ -8,7 +8,7 @@ from typing import Any
 
 from layover.report.facts import ReportInputs, RunFacts
 from layover.report.flips import CellFlips, runs_of
-from layover.report.words import arrow, interval, p_value, points, title
+from layover.report.words import arrow, interval, p_value, points, score, title
 from layover.stats.paired import Cell, Pair, Run
 
 MOST_POINTS = 60  # of a curve that are drawn
@@ -83,14 +83,14 @@ def _cell(
 
 
 def _pair(pair: Pair, places: dict[str, int]) -> list[Any]:
-    return [pair.seed, _short(pair.delta), *_arm(pair.baseline, places), *_arm(pair.run, places)]
+    return [pair.seed, points(pair.delta), *_arm(pair.baseline, places), *_arm(pair.run, places)]
 
 
 def _arm(run: Run | None, places: dict[str, int]) -> list[Any]:
-    """[value, status, place of the run or its key]."""
+    """[value, status, place of the run or its key]; numbers are printed here, as on the rest of the page."""
     if run is None:
-        return [None, "no such run", ""]
-    return [_short(run.value), "" if run.status == "ok" else run.status, places.get(run.key, run.key[:12])]
+        return ["", "no such run", ""]
+    return ["" if run.value is None else score(run.value), "" if run.status == "ok" else run.status, places.get(run.key, run.key[:12])]
 
 
 def _flips(found: CellFlips, target: str, texts: _Interned) -> list[Any]:

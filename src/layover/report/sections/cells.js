@@ -8,12 +8,6 @@ const make = (name, attributes, ...inside) => {
   node.append(...inside);
   return node;
 };
-const points = (value) => {
-  if (value === null) return "–";
-  const text = Math.abs(value).toFixed(1);
-  return Number(text) === 0 ? text : (value > 0 ? "+" : "\u2212") + text;
-};
-const scoreOf = (value) => (value === null ? "–" : value.toFixed(1).replace("-", "\u2212"));
 const table = (label, heads, rows) => make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": label },
   make("table", {},
     make("thead", {}, make("tr", {}, ...heads.map(([text, kind]) => make("th", { scope: "col", class: kind }, text)))),
@@ -22,7 +16,7 @@ const table = (label, heads, rows) => make("div", { class: "scroll", role: "regi
 
 const armOf = (value, status) => {
   const said = status ? [make("span", { class: status.split(":")[0] }, status)] : [];
-  return value === null && said.length ? said : [scoreOf(value), ...(said.length ? [" ", ...said] : [])];
+  return value ? [value, ...(said.length ? [" ", ...said] : [])] : said;
 };
 const linkOf = (place) => {
   if (typeof place === "number") return make("a", { href: `#run-${place}` }, data.runs[place][0]);
@@ -34,7 +28,7 @@ const seedsOf = (pairs, flips, strategy, baseline) => {
   const heads = [["seed", "number"], [baseline, "number"], [strategy, "number"], ["difference", "number"]];
   if (flips) heads.push(["right → wrong", "number"], ["wrong → right", "number"]);
   const rows = pairs.map(([seed, delta, base, baseStatus, basePlace, run, runStatus, runPlace]) => [
-    String(seed), armOf(base, baseStatus), armOf(run, runStatus), points(delta),
+    String(seed), armOf(base, baseStatus), armOf(run, runStatus), delta,
     ...(flips ? (flipped.get(seed) ?? ["–", "–"]).map(String) : []), [linkOf(runPlace), make("br", {}), linkOf(basePlace)]]);
   return table("Runs of this cell", [...heads, ["runs", "name"]], rows);
 };

@@ -12,13 +12,14 @@ from importlib.resources import files
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from layover.report import words
+from layover.report import figures, figures_papers, words
 from layover.report.answer import answers
 from layover.report.data import data_of
 from layover.report.facts import ReportInputs
 from layover.report.forgetting import forgetting_rows
 from layover.report.heat import heat_rows
 from layover.report.limits import limits, recipes, troubles
+from layover.report.maps import correlation_map, decimal, rival_map
 from layover.report.spent import spent
 from layover.stats.paired import Cell
 from layover.stats.table import labelled
@@ -47,7 +48,7 @@ def build(inputs: ReportInputs) -> str:
     environment.filters |= {
         "points": words.points, "score": words.score, "p": words.p_value, "plain": words.plain,
         "seconds": words.seconds, "nats": words.nats, "change": words.change, "plural": words.plural,
-        "breakable": breakable,
+        "breakable": breakable, "decimal": decimal,
     }  # fmt: skip
     environment.globals |= {"interval": words.interval, "arrow": words.arrow, "bar": bar, "reach_of": _reach, "LONG": LONG}
     numbered = count()
@@ -60,6 +61,10 @@ def build(inputs: ReportInputs) -> str:
         scores=score_rows(inputs.observations),
         forgotten=forgetting_rows(inputs.observations),
         contrasts=inputs.contrasts,
+        correlated=[(one, correlation_map(one)) for one in inputs.analyses.correlations],
+        rivals=[(one, rival_map(one)) for one in inputs.analyses.rivals],
+        links=[(one, [link for link in one.links if not link.target]) for one in inputs.analyses.links],
+        pictures=_pictures(inputs),
         runs=inputs.runs,
         places={run.key: place for place, run in enumerate(inputs.runs)},
         drawn=any(run.curve for run in inputs.runs),
@@ -72,6 +77,23 @@ def build(inputs: ReportInputs) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         data=Markup(data_of(inputs)),
     )
+
+
+def _pictures(inputs: ReportInputs) -> dict[str, list[tuple[str, Any]]]:
+    """Figures that are drawn when the page is made, by section, each with what it shows."""
+    from markupsafe import Markup
+
+    found = inputs.analyses
+    charts = {
+        "sizes": figures_papers.size_curves(found.sizes) if found.sizes else [],
+        "layers": figures_papers.layer_curves(found.layers) if found.layers else [],
+        "grid": [("trials", figures_papers.trials(found.grids))] if found.grids else [],
+    }
+    # vl-convert escapes text in the SVG that it writes; a test holds it to that.
+    return {
+        section: [(name, Markup(figures.svg(chart, f"{section}-{name}"))) for name, chart in some]
+        for section, some in charts.items()
+    }
 
 
 def _view(one: Transfer, numbered: count[int]) -> dict[str, Any]:

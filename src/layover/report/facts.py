@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from layover.report.analyses import Analyses
 from layover.report.flips import Flips
 from layover.stats.contrast import Contrast
 from layover.stats.transfer import Transfer
@@ -89,3 +90,4 @@ class ReportInputs:
     generated: str = ""
     flips: Flips = field(default_factory=Flips)
     requested: int = 0
+    analyses: Analyses = field(default_factory=Analyses)

@@ -39,12 +39,12 @@ def heatmap(matrix: Matrix) -> alt.VConcatChart:
     names = [*matrix.targets(), *(f"over {ROLES.get(role, role).lower()}" for role in matrix.roles)]
     average = [_average_row(role, source, mean, limit) for (role, source), mean in matrix.averages.items()]
     parts.append(("Average", average))
-    extent = _extent(names)
+    room = extent(names)
     charts = [
-        _heat_part(heading, rows, matrix.sources, extent, first=not number)
+        _heat_part(heading, rows, matrix.sources, room, first=not number)
         for number, (heading, rows) in enumerate(parts)
     ]
-    return _styled(alt.vconcat(*charts, spacing=14))
+    return styled(alt.vconcat(*charts, spacing=14))
 
 
 def _heat_row(cell: Cell, limit: float) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _heat(
     }
 
 
-def _heat_part(heading: str, rows: list[dict[str, Any]], sources: Sequence[str], extent: int, first: bool) -> Any:
+def _heat_part(heading: str, rows: list[dict[str, Any]], sources: Sequence[str], room: int, first: bool) -> Any:
     import altair as alt
 
     slanted = any(len(source) > 8 for source in sources)
@@ -87,7 +87,7 @@ def _heat_part(heading: str, rows: list[dict[str, Any]], sources: Sequence[str],
         labelAlign="left" if slanted else "center", labelPadding=6,
     )  # fmt: skip
     left = alt.Axis(
-        title=None, domain=False, ticks=False, labelLimit=extent, minExtent=extent, maxExtent=extent, labelPadding=8
+        title=None, domain=False, ticks=False, labelLimit=room, minExtent=room, maxExtent=room, labelPadding=8
     )
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("source:N", sort=list(sources), scale=alt.Scale(domain=list(sources)), axis=top if first else None),
@@ -122,17 +122,17 @@ def forest(matrix: Matrix) -> alt.VConcatChart | None:
     reach = [abs(value) for cell in cells for value in (cell.delta, cell.low, cell.high) if value is not None]
     # An interval of two seeds can be so wide that it flattens all others; such an interval runs off the panel.
     limit = max(2.0, min(max(reach), 4 * max(abs(cell.delta or 0) for cell in cells)))
-    extent = _extent([cell.source or cell.strategy for cell in cells])
+    room = extent([cell.source or cell.strategy for cell in cells])
     ordered = [(role, target) for role in matrix.roles for target in matrix.targets(role)]
     known = [(role, target) for role, target in ordered if any(c.target == target for c in cells)]
     charts = [
-        _forest_part(target, [c for c in cells if c.target == target], limit, extent, last=(role, target) == known[-1])
+        _forest_part(target, [c for c in cells if c.target == target], limit, room, last=(role, target) == known[-1])
         for role, target in known
     ]
-    return _styled(alt.vconcat(*charts, spacing=10))
+    return styled(alt.vconcat(*charts, spacing=10))
 
 
-def _forest_part(target: str, cells: list[Cell], limit: float, extent: int, last: bool) -> Any:
+def _forest_part(target: str, cells: list[Cell], limit: float, room: int, last: bool) -> Any:
     import altair as alt
 
     rows = [
@@ -151,7 +151,7 @@ def _forest_part(target: str, cells: list[Cell], limit: float, extent: int, last
     axis = alt.Axis(
         title="points over the baseline" if last else None, labels=last, ticks=last, grid=True, domain=False
     )
-    names = alt.Axis(title=None, domain=False, ticks=False, labelLimit=extent, minExtent=extent, maxExtent=extent)
+    names = alt.Axis(title=None, domain=False, ticks=False, labelLimit=room, minExtent=room, maxExtent=room)
     base = alt.Chart(alt.Data(values=rows)).encode(
         y=alt.Y("name:N", axis=names, scale=alt.Scale(padding=0.3)),
         color=alt.Color(
@@ -202,14 +202,16 @@ def curves(runs: Sequence[RunFacts], field: Field) -> alt.FacetChart | None:
     chart = alt.layer(lines.transform_filter("!datum.chosen"), dots, data=data).properties(width=210, height=130)
     header = alt.Header(title=None, labelFontWeight="bold", labelFontSize=12, labelAnchor="start", labelLimit=210)
     faceted = chart.facet(facet=alt.Facet("task:N", header=header), columns=3)
-    return _styled(faceted.resolve_scale(y="independent", x="independent"))
+    return styled(faceted.resolve_scale(y="independent", x="independent"))
 
 
-def _extent(names: Sequence[str]) -> int:
+def extent(names: Sequence[str]) -> int:
+    """The room that names need at the side of a figure, in pixels."""
     return int(min(220, max([60, *(7.2 * len(name) + 8 for name in names)])))
 
 
-def _styled(chart: Any) -> Any:
+def styled(chart: Any) -> Any:
+    """A chart in the type and colours that all figures share."""
     return (
         chart.configure(font=FONT, background="#ffffff", padding={"left": 8, "top": 8, "right": 32, "bottom": 8})
         .configure_view(stroke=None)

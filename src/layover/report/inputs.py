@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from layover import observations
 from layover.explain import Decision, decide
 from layover.plan import Plan
+from layover.report.analyses import Analyses, analyses_of
 from layover.report.facts import ReportInputs, RunFacts, TaskFacts
 from layover.report.flips import flips_of
 from layover.report.wording import wording
@@ -48,6 +49,7 @@ def inputs_of(plan: Plan, store: Store, examples: int = 0) -> ReportInputs:
         generated=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         flips=flips_of(transfers, predictions, wording(plan, store, with_texts=examples > 0), examples),
         requested=plan.requested,
+        analyses=_analyses(plan, table, predictions),
     )
 
 
@@ -58,6 +60,15 @@ def _transfers(plan: Plan, table: DataFrame, predictions: Lookup) -> list[Transf
         return []
     views = (False, True) if any(map(is_degenerate, table["status"])) else (False,)
     return [transfer(table, predictions, against, without_degenerate=without) for without in views]
+
+
+def _analyses(plan: Plan, table: DataFrame, predictions: Lookup) -> Analyses:
+    """What the papers' analyses find; nothing without a baseline or a finished run."""
+    against = plan.baseline()
+    if against is None or not table["value"].notna().any():
+        return Analyses()
+    kinds = {name: str(words["kind"]) for name, words in plan.study.strategies.items()}
+    return analyses_of(table, kinds, against, predictions)
 
 
 def _contrasts(plan: Plan, table: DataFrame, predictions: Lookup) -> list[Contrast]:

@@ -28,7 +28,7 @@ def points(value: float | None) -> str:
 
 def score(value: float | None) -> str:
     """A score in points with one decimal."""
-    return "–" if value is None else f"{value:.1f}".replace("-", MINUS)
+    return "–" if value is None else f"{value:z.1f}".replace("-", MINUS)
 
 
 def nats(value: float | None) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def show_correlations(found: Correlations, square: bool = False) -> None:
     """Print the correlations of a family as a matrix, what is left of them, and all with all where asked."""
     named = " · ".join(filter(None, [found.encoder, found.strategy]))
-    say(f"{named}: {found.method} over {found.sources} sources with all their restarts; without {found.against}")
+    say(f"{named}: {found.method} over {found.sources} sources with all their restarts; {found.against} left out")
     cells = {(cell.probe, cell.target): cell for cell in found.cells}
     targets = list(dict.fromkeys(target for _, target in cells))
     rows = []
@@ -32,7 +32,9 @@ def show_correlations(found: Correlations, square: bool = False) -> None:
     show_table(["probe", *targets], rows)
     facts, tests = found.to_json(), sum(cell.p is not None for cell in found.cells)
     floor = f"{'all' if found.exact else 'drawn'} {found.orders:,} orders, so no p is below {1 / found.orders:.2g}"
-    say(f"* {found.significant} of {tests} significant at 0.05 after Holm over {found.family}, points as independent")
+    itself = f", {n} of them a task with itself" if (n := facts["significant_with_itself"]) else ""
+    say(f"* {found.significant} of {tests} significant at 0.05 after Holm over {found.family}, "
+        f"points as independent{itself}")  # fmt: skip
     say(f"  {facts['significant_as_published']} by the paper's cut, "
         f"{facts['significant_without_degenerate']} without degenerate runs")  # fmt: skip
     say(f"† {facts['significant_clustered']} with the restarts of a source kept together ({floor} before correction)")

@@ -1,6 +1,7 @@
 """Correlation over blocks of restarts: against scipy, statsmodels and enumeration by hand."""
 
 # pyright: reportArgumentType=false, reportOptionalOperand=false
+# pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportCallIssue=false
 from __future__ import annotations
 
 import itertools

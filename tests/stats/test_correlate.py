@@ -1,6 +1,7 @@
 """Correlations of tasks over sources and restarts: against scipy and statsmodels, and what is told beside them."""
 
 # pyright: reportArgumentType=false, reportOptionalOperand=false
+# pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportCallIssue=false, reportOptionalMemberAccess=false
 from __future__ import annotations
 
 import json

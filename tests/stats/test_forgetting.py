@@ -1,6 +1,7 @@
 """What checkpoints forgot against transfer: against scipy and a regression with collapse as a covariate."""
 
 # pyright: reportArgumentType=false, reportOptionalMemberAccess=false
+# pyright: reportOptionalOperand=false, reportOperatorIssue=false, reportCallIssue=false, reportAttributeAccessIssue=false
 from __future__ import annotations
 
 import json

@@ -1,6 +1,7 @@
 """All trials of a grid: numbers by hand, trials paired by setting and seed."""
 
 # pyright: reportArgumentType=false, reportOptionalMemberAccess=false
+# pyright: reportOptionalOperand=false, reportOperatorIssue=false
 from __future__ import annotations
 
 import json
@@ -88,7 +89,8 @@ def test_a_lost_trial_is_left_out_on_both_sides_and_counted() -> None:
     ]  # fmt: skip
     cell = cells(grid(rows))["stilts", "hellaswag", "rte"]
     one, base = of(ROWS, "stilts", "hellaswag", "rte"), of(ROWS, "direct", "", "rte")
-    one.pop(best), base.pop(best)
+    one.pop(best)
+    base.pop(best)
     assert (cell.trials, cell.failed, cell.mean.n) == (5, 1, 5)
     assert cell.best.delta == pytest.approx(max(one.values()) - max(base.values()))
 

@@ -1,6 +1,7 @@
 """Joint training against a stop: the paper's test, the rule of size, thresholds and the table of all tasks at once."""
 
 # pyright: reportArgumentType=false, reportOptionalMemberAccess=false
+# pyright: reportAttributeAccessIssue=false
 from __future__ import annotations
 
 import json

@@ -1,6 +1,7 @@
 """Curves over sizes and layers: known answers, intervals against scipy, the bar of Tamkin et al. by hand."""
 
 # pyright: reportArgumentType=false, reportOptionalMemberAccess=false
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false
 from __future__ import annotations
 
 import json

@@ -111,6 +111,8 @@ def _dealt(y: Array, x: Array, dealt: NDArray[np.int64]) -> Array:
     def total(left: Array, right: Array) -> Array:
         return (left @ right.T)[place, dealt].sum(1)
 
+    if in_y.all() and in_x.all():  # all sums but one are the same for every order
+        return np.abs(total(y, x)) / np.sqrt((y * y).sum() * (x * x).sum())
     n, sum_y, sum_x = total(in_y, in_x), total(y, in_x), total(in_y, x)
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = (total(y * y, in_x) - sum_y**2 / n) * (total(in_y, x * x) - sum_x**2 / n)
@@ -126,10 +128,10 @@ def _complete(y: Array, x: Array) -> tuple[Array, Array]:
 
 def _ranks(values: Array) -> Array:
     """Ranks of what is not NaN, ties sharing their mean."""
-    from scipy.stats import rankdata
-
     known, ranks = ~np.isnan(values), np.full(values.shape, np.nan)
-    ranks[known] = rankdata(values[known])
+    # half of the time that 250 tests took went into scipy's rankdata, which does the same
+    _, place, counts = np.unique(values[known], return_inverse=True, return_counts=True)
+    ranks[known] = (np.cumsum(counts) - (counts - 1) / 2)[place]
     return ranks
 
 

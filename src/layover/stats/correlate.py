@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -98,6 +99,7 @@ class Correlations:
         """The family as plain data, with the square matrix where it is asked for; what is not known is null."""
         counts = {
             "significant": self.significant,
+            "significant_with_itself": sum(c.significant and c.target == c.probe for c in self.cells),
             "significant_clustered": sum(cell.significant_clustered for cell in self.cells),
             "significant_as_published": sum(cell.significant_as_published for cell in self.cells),
             "significant_without_degenerate": sum(_below(cell.without_degenerate.p_adjusted) for cell in self.cells),
@@ -179,7 +181,8 @@ def _correlation(found: Points, target: str, probe: str, method: Method, gains: 
 
 
 def _part(y: Array, x: Array, method: Method) -> Part:
-    r, n = coefficient(*arranged(y, x), method)
+    y, x = arranged(y, x)
+    r, n = coefficient(y, x, method)
     return Part(r, t_test(r, n), None, n)
 
 
@@ -215,10 +218,13 @@ def _published(p_values: list[float | None]) -> list[bool]:
 
 def _square(found: Points, method: Method) -> Square:
     tasks = found.tasks("target", "probing")
-    cells = [[coefficient(*arranged(found.values[a], found.values[b]), method) for b in tasks] for a in tasks]
-    r = tuple(tuple(r for r, _ in row) for row in cells)
-    p = tuple(tuple(t_test(r, n) for r, n in row) for row in cells)
-    return Square(tuple(tasks), r, p, tuple(tuple(n for _, n in row) for row in cells))
+    cells: dict[tuple[str, str], tuple[float | None, int]] = {}
+    for one, other in itertools.combinations_with_replacement(tasks, 2):
+        y, x = arranged(found.values[one], found.values[other])
+        cells[one, other] = cells[other, one] = coefficient(y, x, method)
+    r, n = (tuple(tuple(cells[a, b][part] for b in tasks) for a in tasks) for part in (0, 1))
+    p = tuple(tuple(t_test(*cells[a, b]) for b in tasks) for a in tasks)
+    return Square(tuple(tasks), r, p, n)  # type: ignore[arg-type]
 
 
 def _below(p: float | None) -> bool:

@@ -126,9 +126,9 @@ def rivals(
     found = _sizes(checked) | dict(sizes or {})
     together = together or ("multitask_all" if "multitask_all" in known else None)
     values = {
-        key: spread_of(rows)
+        key: spread
         for key, rows in frame.groupby(["strategy", "source", "target"])["value"]
-        if rows.notna().any()
+        if (spread := spread_of(rows)).n
     }
     results = []
     for name in multitask:
@@ -166,12 +166,10 @@ def _rivals(
         if not source or source == target or (stilts, source, target) not in values:
             continue
         both, stop = values[multitask, source, target], values[stilts, source, target]
-        assert both.mean is not None
-        assert stop.mean is not None
         p, ours = _student(both, stop), paired[target, source]
         ratio = sizes[source] / sizes[target] if source in sizes and target in sizes else None
         yield Rival(
-            target, source, both, stop, both.mean - stop.mean, p, p is not None and p < PAPER_LEVEL, ours.delta,
+            target, source, both, stop, _known(both) - _known(stop), p, p is not None and p < PAPER_LEVEL, ours.delta,
             ours.low, ours.high, ours.p_adjusted, ours.verdict, ratio,
         )  # fmt: skip
 
@@ -190,7 +188,7 @@ def _everything(values: Values, cells: Sequence[Rival], together: str | None, ag
     rows = []
     for target in sorted({cell.target for cell in cells}):
         partners = [cell for cell in cells if cell.target == target]
-        sides = [{"multitask": cell.multitask.mean, "stilts": cell.stilts.mean} for cell in partners]
+        sides = [{"multitask": _known(cell.multitask), "stilts": _known(cell.stilts)} for cell in partners]
         choices = [side[choice] for side, cell in zip(sides, partners, strict=True) if (choice := cell.choice())]
         alone, whole = (values.get((name, "", target)) for name in (against, together))
         rows.append(Everything(
@@ -204,6 +202,11 @@ def _everything(values: Values, cells: Sequence[Rival], together: str | None, ag
         columns = list(zip(*(list(asdict(row).values())[2:] for row in rows), strict=True))
         means = [None if None in column else _mean(column) for column in columns]
         yield Everything("mean", sum(row.partners for row in rows), *means)  # type: ignore[arg-type]
+
+
+def _known(spread: Spread) -> float:
+    assert spread.mean is not None
+    return spread.mean
 
 
 def _mean(values: Iterable[Any]) -> float:

@@ -190,4 +190,3 @@ def _caution(cells: Sequence[Cell]) -> str:
         return f"One seed: {what}, and nothing is known of what another seed would do."
     single = sum(cell.n == 1 for cell in known)
     return f"{single} of {len(cells):,} cells have one seed only." if single else ""
-

@@ -50,7 +50,13 @@ def build(inputs: ReportInputs) -> str:
         "seconds": words.seconds, "nats": words.nats, "change": words.change, "plural": words.plural,
         "breakable": breakable, "decimal": decimal,
     }  # fmt: skip
-    environment.globals |= {"interval": words.interval, "arrow": words.arrow, "bar": bar, "reach_of": _reach, "LONG": LONG}
+    environment.globals |= {
+        "interval": words.interval,
+        "arrow": words.arrow,
+        "bar": bar,
+        "reach_of": _reach,
+        "LONG": LONG,
+    }
     numbered = count()
     return environment.get_template("page.html.j2").render(
         inputs=inputs,

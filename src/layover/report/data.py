@@ -90,7 +90,11 @@ def _arm(run: Run | None, places: dict[str, int]) -> list[Any]:
     """[value, status, place of the run or its key]; numbers are printed here, as on the rest of the page."""
     if run is None:
         return ["", "no such run", ""]
-    return ["" if run.value is None else score(run.value), "" if run.status == "ok" else run.status, places.get(run.key, run.key[:12])]
+    return [
+        "" if run.value is None else score(run.value),
+        "" if run.status == "ok" else run.status,
+        places.get(run.key, run.key[:12]),
+    ]
 
 
 def _flips(found: CellFlips, target: str, texts: _Interned) -> list[Any]:
@@ -110,4 +114,3 @@ def _short(value: Any) -> float | None:
     if not isinstance(value, (int, float)) or value != value or value in (float("inf"), float("-inf")):
         return None
     return float(f"{value:.4g}")
-

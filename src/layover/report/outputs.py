@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from layover.report import figures, tables
+from layover.report import figures, figures_papers, tables
 from layover.report.facts import ReportInputs
+from layover.report.maps import correlation_map, rival_map
 
 
 def write_tables(inputs: ReportInputs, folder: Path) -> list[Path]:
@@ -25,9 +26,27 @@ def write_figures(inputs: ReportInputs, folder: Path) -> list[Path]:
             charts[f"intervals-{name}{suffix}"] = figures.forest(matrix)
     charts |= {"curves-selection": figures.curves(inputs.runs, "selection")}
     charts |= {"curves-loss": figures.curves(inputs.runs, "loss")}
+    charts |= _papers(inputs)
     return [
         path
         for name, chart in charts.items()
         if chart is not None
         for path in figures.write_chart(chart, folder / name)
     ]
+
+
+def _papers(inputs: ReportInputs) -> dict[str, Any]:
+    """The figures of the papers' analyses, by name of file."""
+    found = inputs.analyses
+    charts: dict[str, Any] = {}
+    for place, one in enumerate(found.correlations, start=1):
+        charts[f"correlations-{place}-{tables.plain_name(one.strategy)}"] = figures_papers.map_chart(
+            correlation_map(one)
+        )
+    for place, one in enumerate(found.rivals, start=1):
+        charts[f"rivals-{place}-{tables.plain_name(one.multitask)}"] = figures_papers.map_chart(rival_map(one))
+    if found.sizes:
+        charts |= {f"sizes-{axis}": chart for axis, chart in figures_papers.size_curves(found.sizes)}
+    if found.layers:
+        charts |= {f"layers-{kind}": chart for kind, chart in figures_papers.layer_curves(found.layers)}
+    return charts | ({"grid-trials": figures_papers.trials(found.grids)} if found.grids else {})

@@ -12,15 +12,17 @@ import numpy as np
 from layover.errors import ObservationsError, Problem, did_you_mean, raise_all
 from layover.metrics import Array
 from layover.stats.arms import one_of
+from layover.stats.interval import Paired, effect
 from layover.stats.judge import adjust
 from layover.stats.paired import Correction, select
-from layover.stats.resample import RESAMPLES, SEED, effect, mean_draws
 from layover.stats.spread import Distribution, distribution_of
 from layover.stats.table import check, is_degenerate
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+RESAMPLES = 2000
+SEED = 20_200_711
 Trial = tuple[str, int]
 """A setting of the grid and a seed."""
 
@@ -177,7 +179,7 @@ def _mean(pairs: Array) -> Gain:
     n = len(deltas)
     if n < 2:
         return Gain(float(deltas[0]) if n else None, None, None, None, None, n)
-    found = effect(float(deltas.mean()), mean_draws(np.broadcast_to(deltas, (RESAMPLES, n)), deltas), "seeds")
+    found = effect(float(deltas.mean()), [Paired(tuple(range(n)), deltas, None)], "seeds")
     return Gain(found.delta, found.low, found.high, found.p, None, n)
 
 

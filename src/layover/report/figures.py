@@ -183,17 +183,17 @@ def curves(runs: Sequence[RunFacts], field: Field) -> alt.FacetChart | None:
         line = {"task": run.task, "through": " → ".join(run.lineage[1:-1]) or "direct", "key": run.key}
         points = [line | {"step": p["step"], "value": p[field]} for p in run.curve if p.get(field) is not None]
         rows += points
-        chosen += [point | {"chosen": True} for point in points if point["step"] == run.best_step]
+        # a line of one point would not be seen
+        chosen += [point | {"chosen": True} for point in points if point["step"] == run.best_step or len(points) == 1]
     if not rows:
         return None
-    several = len({row["through"] for row in rows}) > 1
-    legend = (
-        alt.Legend(title="through", orient="bottom", columns=4, labelLimit=160, columnPadding=36) if several else None
-    )
+    ways = sorted({row["through"] for row in rows}, key=lambda way: (way != "direct", way))
+    legend = alt.Legend(title="through", orient="bottom", columns=4, labelLimit=160, columnPadding=36)
+    legend = legend if len(ways) > 1 else None
     base = alt.Chart().encode(
         x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=4, grid=False)),
         y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)),
-        color=alt.Color("through:N", legend=legend, scale=alt.Scale(range=list(LINES))),
+        color=alt.Color("through:N", legend=legend, scale=alt.Scale(domain=ways, range=list(LINES))),
         detail="key:N",
     )
     lines = base.mark_line(strokeWidth=1.4, opacity=0.75, aria=False)

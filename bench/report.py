@@ -19,13 +19,15 @@ from typing import Any
 import numpy as np
 
 from layover.predictions import Predictions
+from layover.report.analyses import analyses_of
 from layover.report.build import build
 from layover.report.facts import ReportInputs, RunFacts, TaskFacts
 from layover.report.flips import Flips, Wording, flips_of
 from layover.stats.table import check
 from layover.stats.transfer import transfer
 
-SOURCES = ("qamr", "commonsenseqa", "scitail", "cosmosqa", "socialiqa", "ccg", "hellaswag", "qa_srl", "sst2", "qqp", "mnli")  # fmt: skip
+SOURCES = ("qamr", "commonsenseqa", "scitail", "cosmosqa", "socialiqa", "ccg", "hellaswag", "qa_srl", "sst2", "qqp",
+           "mnli")  # fmt: skip
 TARGETS = ("cb", "copa", "wsc", "rte", "multirc", "wic", "boolq", "commonsenseqa_target", "cosmosqa_target", "record")
 PROBING = tuple(f"ep_{name}" for name in ("pos", "nonterminal", "ner", "coref", "srl", "spr1", "spr2", "dpr", "rel",
                                           "ud")) + tuple(
@@ -62,8 +64,10 @@ def full_size(sources: Sequence[str] = SOURCES, targets: Sequence[str] = TARGETS
                "baseline": "direct"},
         observations=check(made.rows), transfer=found, runs=made.runs,
         provenance={"layover": "synthetic", "machine": "none: every number here is made up"},
-        tasks=[TaskFacts(name, "a made task", "made", "accuracy", 2490, examples, 50.0) for name in (*targets, *probing)],
+        tasks=[TaskFacts(name, "a made task", "made", "accuracy", 2490, examples, 50.0)
+               for name in (*targets, *probing)],
         flips=_flips(found, made, shown), generated="2026-01-31 12:00 UTC",
+        analyses=analyses_of(check(made.rows), {"direct": "direct", "stilts": "stilts"}, "direct", made.predictions.get),
         requested=2 * len(sources) * (len(targets) + len(probing)) * len(RESTARTS) + len(RESTARTS),
     )  # fmt: skip
 

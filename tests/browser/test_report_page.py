@@ -246,7 +246,8 @@ def test_text_stands_out_from_its_ground(page, scheme) -> None:
             const colour = getComputedStyle(node).backgroundColor;
             return colour !== 'rgba(0, 0, 0, 0)' ? colour : ground(node.parentElement);
           };
-          const nodes = [...document.querySelectorAll('p, td, th, a, li, dt, dd, h1, h2, h3, h4, label, figcaption, .heat .c')];
+          const texts = 'p, td, th, a, li, dt, dd, h1, h2, h3, h4, label, figcaption, .heat .c';
+          const nodes = [...document.querySelectorAll(texts)];
           return Math.min(...nodes.filter((node) => node.offsetParent).map((node) => {
             const [a, b] = [light(getComputedStyle(node).color), light(ground(node))];
             return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);

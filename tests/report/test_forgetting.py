@@ -13,8 +13,8 @@ from tests.stats.tables import row
 
 from layover.report.build import build
 from layover.report.facts import ReportInputs
-from layover.report.outputs import write_tables
 from layover.report.forgetting import forgetting_rows
+from layover.report.outputs import write_tables
 from layover.stats.table import check
 
 

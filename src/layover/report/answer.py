@@ -163,7 +163,8 @@ def _noise(cells: Sequence[Cell]) -> str:
     seeds = sorted({cell.n for cell in cells if cell.low is not None})
     counted = plural(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
     which = "a typical interval reaches" if len(halves) > 1 else "the interval reaches"
-    return f"With {counted}, {which} {statistics.median(halves):.1f} points to either side; smaller effects look like none."
+    half = f"{statistics.median(halves):.1f}"
+    return f"With {counted}, {which} {half} points to either side; smaller effects look like none."
 
 
 def _collapse(matrix: Matrix, without: Matrix | None) -> str:

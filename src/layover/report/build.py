@@ -26,7 +26,6 @@ from layover.stats.table import labelled
 from layover.stats.transfer import Average, Matrix, Transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
 
     from pandas import DataFrame
 

@@ -1,4 +1,4 @@
-"""Figures as in the papers: maps of correlations, curves over sizes and layers with their intervals, trials of a grid."""
+"""Figures as in the papers: maps of correlations, curves over sizes and layers with intervals, trials of a grid."""
 
 from __future__ import annotations
 

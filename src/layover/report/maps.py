@@ -35,8 +35,8 @@ def _correlated(cell: Correlation | None) -> Square | None:
     beyond = cell.significant_clustered
     text = decimal(cell.r) + ("*" if cell.significant else "")
     label = (
-        f"{cell.target} and {cell.probe}: r {decimal(cell.r)}, adjusted p {p_value(cell.p_adjusted)}, with restarts of a "
-        f"source together {p_value(cell.p_clustered_adjusted)}; one source left out: {decimal(cell.low)} to "
+        f"{cell.target} and {cell.probe}: r {decimal(cell.r)}, adjusted p {p_value(cell.p_adjusted)}, with restarts of "
+        f"a source together {p_value(cell.p_clustered_adjusted)}; one source left out: {decimal(cell.low)} to "
         f"{decimal(cell.high)}; {cell.n} points"
     )
     return _square(cell.probe, text, label, cell.r, 1.0, "helps" if beyond else "within noise", beyond)

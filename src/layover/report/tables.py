@@ -25,7 +25,7 @@ CELL_COLUMNS = (
 
 
 def write_tables(inputs: ReportInputs, folder: Path) -> list[Path]:
-    """Write cells.csv, contrasts.csv, observations.csv, and each encoder's and strategy's matrix as CSV, LaTeX, Markdown.
+    """Write cells.csv, contrasts.csv, observations.csv, and every matrix as CSV, LaTeX and Markdown.
 
     And forgetting.csv, where a study measures it.
     """

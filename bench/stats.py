@@ -4,17 +4,20 @@
     python bench/stats.py family      how often a matrix without any effect shows one, after correction
     python bench/stats.py power       how often an effect is found, against what `layover.stats.power` foretells
 
-A study is made like this: whether run s of an arm is right about example i depends on how hard the example is for every
-run, for this arm, and for this run, and on how good the seed made the run. Each part is normal, so that the arm's accuracy
-over all seeds and examples is known exactly; other metrics by integrating over seeds. Made observations and predictions go
-through `layover.stats.transfer`, many studies at once: each is an "encoder" of the table. Every figure has its own seed.
+A study is made like this: whether run s of an arm is right about example i depends on how hard the example is for
+every run, for this arm, and for this run, and on how good the seed made the run. Each part is normal, so that the arm's
+accuracy over all seeds and examples is known exactly; other metrics by integrating over seeds. Accuracies go straight
+to `layover.stats.interval`; the other metrics through `layover.stats.transfer` as observations and predictions, many
+studies at once, each an "encoder" of the table. Every figure has its own seed.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,11 +27,16 @@ from scipy.stats import norm
 
 from layover.metrics import METRICS
 from layover.predictions import Predictions
-from layover.stats.transfer import Matrix, transfer
+from layover.stats.interval import LEVEL, Effect, Noise, Paired, effect
+from layover.stats.judge import adjust
+from layover.stats.paired import Cell
+from layover.stats.power import Design
+from layover.stats.transfer import transfer
 
 Array = NDArray[np.float64]
 POSITIVE = 0.4  # share of examples of the last class
-AT_ONCE = 2_000_000  # predictions that are held at once
+AT_ONCE = 40  # studies in one table
+MUCH = 40_000_000  # predictions of a figure, above which fewer studies are made, 200 at least
 
 
 @dataclass(frozen=True)
@@ -51,11 +59,13 @@ class Setting:
     seen: bool = True
 
 
+@cache
 def luck(setting: Setting) -> float:
     """The standard deviation of a seed's luck on the normal scale."""
     return setting.seed_sd / 100 / float(norm.pdf(norm.ppf(setting.base / 100)))
 
 
+@cache
 def threshold(setting: Setting, effect: float) -> float:
     """Below which normal number a run is right, so that `base + effect` per cent of all runs and examples are."""
     return float(norm.ppf((setting.base + effect) / 100)) * np.hypot(1, luck(setting))
@@ -86,18 +96,19 @@ def study(setting: Setting, rng: np.random.Generator, name: str) -> Iterator[tup
         if setting.metric == "pearson":
             gold = rng.normal(size=setting.examples)
         hard = np.sqrt(setting.hard) * rng.normal(size=setting.examples)
-        for arm, effect in enumerate((0.0, *effects)):
+        for arm, adds in enumerate((0.0, *effects)):
             here = hard + np.sqrt(setting.apart) * rng.normal(size=setting.examples)
             own = 1 - setting.hard - setting.apart
             lucks = luck(setting) * (both + np.sqrt(1 - setting.shared) * rng.normal(size=setting.seeds))
-            edge = threshold(setting, effect)
+            edge = threshold(setting, adds)
             certain = 100 * float(norm.cdf((edge - here) / np.sqrt(own + luck(setting) ** 2)).mean())
             for seed in range(setting.seeds):
                 away = here + np.sqrt(own) * rng.normal(size=setting.examples)
                 run = _run(setting, gold, away, edge + lucks[seed])
                 row = {
                     "encoder": name, "strategy": "stilts" if arm else "direct", "source": f"s{arm}" if arm else "",
-                    "target": f"t{target}", "seed": seed, "metric": setting.metric, "value": _score(run, setting.metric),
+                    "target": f"t{target}", "seed": seed, "metric": setting.metric,
+                    "value": _score(run, setting.metric),
                     "key": f"{name} {arm} {target} {seed}",
                 }  # fmt: skip
                 yield row, run, certain
@@ -118,29 +129,62 @@ def _score(run: Predictions, name: str) -> float:
 
 
 @dataclass(frozen=True)
-class Studied:
-    """What came of one study, with the true difference of each source on these very examples, by (source, target)."""
+class Made:
+    """One study: the differences of every source and target, and those that its arms truly have on these examples."""
 
-    matrix: Matrix
+    cells: dict[tuple[str, str], Paired]
     certain: dict[tuple[str, str], float]
 
+    def effect(self, source: str, target: str = "t0") -> Effect:
+        """A cell, as `transfer` has it."""
+        return _effect([self.cells[source, target]])
 
-def studied(setting: Setting, replicates: int, seed: int) -> Iterator[Studied]:
-    """The matrices of so many studies of one setting."""
+    def average(self, source: str) -> Effect:
+        """The mean over the targets, as `transfer` has it."""
+        return _effect([cell for (name, _), cell in self.cells.items() if name == source])
+
+
+def _effect(tasks: list[Paired]) -> Effect:
+    basis = "seeds" if tasks[0].influences is None else "seeds and examples" if len(tasks[0].deltas) > 1 else "examples"
+    return effect(float(np.mean([task.deltas.mean() for task in tasks])), tasks, basis)
+
+
+def made(setting: Setting, replicates: int, seed: int) -> Iterator[Made]:
+    """So many studies whose metric is accuracy: what an example adds to it is whether it is right."""
     rng = np.random.default_rng([20_200_711, seed])
-    runs = setting.seeds * sum(1 + len(effects) for effects in setting.effects)
-    at_once = max(1, AT_ONCE // (runs * setting.examples))
-    for start in range(0, replicates, at_once):
-        rows, predictions, certain = [], {}, {}
-        for number in range(start, min(replicates, start + at_once)):
-            for row, run, score in study(setting, rng, f"e{number:06d}"):
+    for _ in range(_replicates(setting, replicates)):
+        right, certain = defaultdict(list), {}
+        for row, run, score in study(setting, rng, ""):
+            right[row["source"], row["target"]].append(100.0 * (run.gold == run.predicted))
+            certain[row["source"], row["target"]] = score
+        tables = {arm: np.stack(columns, axis=1) for arm, columns in right.items()}
+        cells = {}
+        for source, target in tables:
+            if source:
+                table = tables[source, target] - tables["", target]
+                around = table - table.mean(0) if setting.seen else None
+                cells[source, target] = Paired(tuple(range(setting.seeds)), table.mean(0), around)
+        yield Made(cells, {pair: certain[pair] - certain["", pair[1]] for pair in cells})
+
+
+def studied(setting: Setting, replicates: int, seed: int) -> Iterator[Effect | Cell]:
+    """The cell of each study, by way of a table and predictions: for every metric."""
+    rng = np.random.default_rng([20_200_711, seed])
+    left = _replicates(setting, replicates)
+    while left > 0:
+        rows, predictions = [], {}
+        for number in range(min(left, AT_ONCE)):
+            for row, run, _ in study(setting, rng, f"e{number:06d}"):
                 rows.append(row)
                 predictions[row["key"]] = run
-                certain[row["encoder"], row["source"], row["target"]] = score
-        for matrix in transfer(rows, predictions.get if setting.seen else None).matrices:
-            yield Studied(matrix, {
-                pair: certain[matrix.encoder, *pair] - certain[matrix.encoder, "", pair[1]] for pair in matrix.cells
-            })  # fmt: skip
+        left -= AT_ONCE
+        for matrix in transfer(rows, predictions.get).matrices:
+            yield matrix.cells["s1", "t0"]
+
+
+def _replicates(setting: Setting, asked: int) -> int:
+    runs = setting.seeds * sum(1 + len(effects) for effects in setting.effects)
+    return min(asked, max(200, MUCH // (runs * setting.examples * (100 if setting.metric == "pearson" else 1))))
 
 
 # coverage
@@ -158,14 +202,17 @@ def coverage(replicates: int, tiny: bool) -> None:
         "arms very different": [Setting(s, n, 1.0, apart=0.4) for s in seeds for n in sizes[:2]],
         "one seed": [Setting(1, n, 0.0) for n in sizes],
         "two seeds": [Setting(2, n, 1.0) for n in sizes],
-        **{name: [Setting(s, 300, 1.0, ((4.0,),), 80.0, metric=name) for s in seeds] for name in
-           ("f1", "mcc", "pearson")},
     }  # fmt: skip
     for what, settings in grid.items():
-        for setting in settings:
-            rows.append(_covered(what, setting, replicates, len(rows)))
-    head = ["", "seeds", "examples", "seed SD", "holds the truth, %", "mean half-width"]
+        rows += [_covered(what, setting, replicates, 50 + len(rows) + i) for i, setting in enumerate(settings)]
+    head = ["", "seeds", "examples", "seed SD", "studies", "holds the truth, %", "mean half-width"]
     show("Cells", head, rows)
+    rows = []
+    for name in ("f1", "mcc", "pearson"):
+        for s in seeds[:2]:
+            setting = Setting(s, 300, 1.0, ((4.0,),), 80.0, metric=name)
+            rows.append(_covered(name, setting, replicates, 20 + len(rows)))
+    show("Other metrics, by way of a table", head, rows)
     rows = []
     for what, setting in {
         "average of 8 targets": Setting(3, 300, effects=((2.0,),) * 8),
@@ -178,38 +225,37 @@ def coverage(replicates: int, tiny: bool) -> None:
     for s in seeds:
         for n in sizes:
             rows.append(_covered_without(Setting(s, n, 1.0, seen=False), replicates, len(rows)))
-    show("Scores alone, without predictions", ["", *head[1:4], "holds the truth on these examples, %",
+    show("Scores alone, without predictions", [*head[:5], "holds the truth on these examples, %",
          "holds the population's, %"], rows)  # fmt: skip
 
 
 def _covered(what: str, setting: Setting, replicates: int, seed: int) -> list[str]:
     truth = population(setting, setting.effects[0][0]) - population(setting, 0)
-    cells = [one.matrix.cells["s1", "t0"] for one in studied(setting, replicates, seed)]
-    return _line(what, setting, [(cell.low, cell.high) for cell in cells], truth)
+    if setting.metric == "accuracy":
+        return _line(what, setting, [one.effect("s1") for one in made(setting, replicates, seed)], truth)
+    return _line(what, setting, list(studied(setting, replicates, seed)), truth)
 
 
 def _covered_average(what: str, setting: Setting, replicates: int, seed: int) -> list[str]:
-    truth = float(np.mean([population(setting, effects[0]) for effects in setting.effects])) - population(setting, 0)
-    means = [one.matrix.averages["target", "s1"] for one in studied(setting, replicates, 100 + seed)]
-    return _line(what, setting, [(mean.low, mean.high) for mean in means], truth)
+    truth = population(setting, setting.effects[0][0]) - population(setting, 0)
+    return _line(what, setting, [one.average("s1") for one in made(setting, replicates, 110 + seed)], truth)
 
 
 def _covered_without(setting: Setting, replicates: int, seed: int) -> list[str]:
-    found = list(studied(setting, replicates, 200 + seed))
-    cells = [one.matrix.cells["s1", "t0"] for one in found]
-    here = [c.low <= one.certain["s1", "t0"] <= c.high for c, one in zip(cells, found, strict=True)]
-    everywhere = [c.low <= 0 <= c.high for c in cells]
-    return [*_named("", setting), f"{100 * np.mean(here):.1f}", f"{100 * np.mean(everywhere):.1f}"]
+    found = [(one.effect("s1"), one.certain["s1", "t0"]) for one in made(setting, replicates, 200 + seed)]
+    here = [one.low <= certain <= one.high for one, certain in found]
+    everywhere = [one.low <= 0 <= one.high for one, _ in found]
+    return [*_named("", setting), str(len(found)), f"{100 * np.mean(here):.1f}", f"{100 * np.mean(everywhere):.1f}"]
 
 
 def _named(what: str, setting: Setting) -> list[str]:
     return [what, str(setting.seeds), f"{setting.examples:,}", f"{setting.seed_sd:g}"]
 
 
-def _line(what: str, setting: Setting, intervals: list[Any], truth: float) -> list[str]:
-    held = np.mean([low <= truth <= high for low, high in intervals])
-    half = np.mean([(high - low) / 2 for low, high in intervals])
-    return [*_named(what, setting), f"{100 * held:.1f}", f"{half:.2f}"]
+def _line(what: str, setting: Setting, found: list[Any], truth: float) -> list[str]:
+    held = np.mean([one.low <= truth <= one.high for one in found])
+    half = np.mean([(one.high - one.low) / 2 for one in found])
+    return [*_named(what, setting), str(len(found)), f"{100 * held:.1f}", f"{half:.2f}"]
 
 
 # families
@@ -225,17 +271,21 @@ def family(replicates: int, tiny: bool) -> None:
         "noisy seeds, many examples": replace(null, seed_sd=4.0, examples=2000),
         "without predictions": replace(null, seen=False, seed_sd=4.0, apart=0.0, hard=0.0),
     }.items():  # fmt: skip
-        found = [one.matrix for one in studied(setting, replicates, 300 + len(rows))]
-        single = [cell.p < 0.05 for matrix in found for cell in matrix.cells.values() if cell.p is not None]
-        shares = [single, *(_any_below(found, name) for name in ("cells", "averages"))]
-        rows.append([*_named(what, setting), *(f"{100 * np.mean(share):.1f}" for share in shares)])
-    show(f"{sources} sources x {targets} targets that share direct's runs, {replicates} tables without an effect", [
-        "", "seeds", "examples", "seed SD", "cells with p < 0.05, %", "tables with a cell, %", "with an average, %"
-    ], rows)  # fmt: skip
+        single, tables, averages = [], [], []
+        for one in made(setting, replicates, 300 + len(rows)):
+            p_values = [one.effect(*pair).p for pair in one.cells]
+            single += [p < 0.05 for p in p_values if p is not None]
+            tables.append(_any_below(p_values))
+            averages.append(_any_below([one.average(f"s{number + 1}").p for number in range(sources)]))
+        shares = [f"{100 * np.mean(share):.1f}" for share in (single, tables, averages)]
+        rows.append([*_named(what, setting), str(len(tables)), *shares])
+    head = ["", "seeds", "examples", "seed SD", "tables", "cells with p < 0.05, %", "tables with a cell, %"]
+    title = f"{sources} sources x {targets} targets that share direct's runs, without an effect; corrected by Holm"
+    show(title, [*head, "with an average, %"], rows)
 
 
-def _any_below(found: list[Matrix], name: str) -> list[bool]:
-    return [any(one.p_adjusted < 0.05 for one in getattr(matrix, name).values()) for matrix in found]
+def _any_below(p_values: list[float | None]) -> bool:
+    return any(p is not None and p < LEVEL for p in adjust(p_values, "holm"))
 
 
 # power
@@ -243,19 +293,17 @@ def _any_below(found: list[Matrix], name: str) -> list[bool]:
 
 def power(replicates: int, tiny: bool) -> None:
     """Print how often an effect is found, and how often it was foretold to be."""
-    from layover.stats.interval import Noise
-    from layover.stats.power import Design
-
     rows = []
     for setting in [Setting(3, 277), Setting(5, 277), Setting(3, 2000, 2.0), Setting(5, 2000, 2.0), Setting(20, 277)]:
-        for effect in (3.0,) if tiny else (2.0, 4.0, 8.0):
-            setting = replace(setting, effects=((effect,),))
-            found = [one.matrix.cells["s1", "t0"] for one in studied(setting, replicates, 400 + len(rows))]
-            designs = [Design.of(cell.noise, cell.n) for cell in found if isinstance(cell.noise, Noise)]
-            known = Design.mean(designs)
-            seen = 100 * np.mean([cell.p < 0.05 for cell in found])
-            rows.append([*_named("", setting), f"{effect:g}", f"{seen:.1f}", f"{100 * known.power(effect):.1f}"])
-    show("Tests at 5 %", ["", "seeds", "examples", "seed SD", "effect", "found, %", "foretold, %"], rows)
+        for adds in (3.0,) if tiny else (2.0, 4.0, 8.0):
+            setting = replace(setting, effects=((adds,),))
+            found = [one.effect("s1") for one in made(setting, replicates, 400 + len(rows))]
+            noises = [astuple(one.noise) for one in found if one.noise is not None]
+            known = Design.of(Noise(*np.mean(noises, axis=0)), setting.seeds)
+            seen = 100 * np.mean([one.p < LEVEL for one in found if one.p is not None])
+            foretold = 100 * known.power(adds, setting.seeds, setting.examples)
+            rows.append([*_named("", setting), str(len(found)), f"{adds:g}", f"{seen:.1f}", f"{foretold:.1f}"])
+    show("Tests at 5 %", ["", "seeds", "examples", "seed SD", "studies", "effect", "found, %", "foretold, %"], rows)
 
 
 PARTS = {"coverage": (coverage, 1000), "family": (family, 400), "power": (power, 1000)}

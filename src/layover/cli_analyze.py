@@ -9,6 +9,7 @@ import typer
 
 from layover import console
 from layover.asked import JsonOption
+from layover.errors import ObservationsError, Problem
 
 analyze_app = typer.Typer(
     help="Conclusions from a table of observations, layover's or anybody's.", no_args_is_help=True
@@ -46,4 +47,68 @@ def analyze_transfer(
             continue
         console.say(f"{matrix.encoder} · {matrix.strategy} against {against}, in points")
         console.show_matrix(matrix)
+    return None
+
+
+@analyze_app.command("ranks")
+def analyze_ranks(
+    table: Annotated[Path, typer.Option("--observations", help="A CSV or Parquet file of observations.")],
+    against: Annotated[str, typer.Option("--against", help="The baseline strategy, ranked too.")] = "direct",
+    strategy: Annotated[
+        str | None, typer.Option("--strategy", help="The strategy to judge, where there are several.")
+    ] = None,
+    encoder: Annotated[str | None, typer.Option("--encoder", help="The encoder, where there are several.")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="Default: each task's primary metric.")] = None,
+    without_degenerate: Annotated[bool, typer.Option("--without-degenerate", help="Leave collapsed runs out.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Sources ranked over all targets, and which of them can be told apart (Friedman, Nemenyi)."""
+    from layover.stats.ranks import ranks
+    from layover.stats.table import read_table
+    from layover.stats.transfer import transfer
+
+    found = transfer(read_table(table), against=against, metric=metric, without_degenerate=without_degenerate)
+    chosen = [one for one in ranks(found) if encoder in (None, one.encoder) and strategy in (None, one.strategy)]
+    if not chosen:
+        found.matrix(encoder, strategy)  # says what there is
+    if as_json:
+        return console.print_json([one.to_json() for one in chosen])
+    for one in chosen:
+        console.show_ranks(one)
+    return None
+
+
+@analyze_app.command("power")
+def analyze_power(
+    table: Annotated[Path, typer.Option("--observations", help="A CSV or Parquet file of observations.")],
+    store: Annotated[
+        str | None, typer.Option("--store", help="Learn what examples add from the predictions in this store.")
+    ] = None,
+    against: Annotated[str, typer.Option("--against", help="The baseline strategy.")] = "direct",
+    strategy: Annotated[
+        str | None, typer.Option("--strategy", help="The strategy to judge, where there are several.")
+    ] = None,
+    encoder: Annotated[str | None, typer.Option("--encoder", help="The encoder, where there are several.")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="Default: each task's primary metric.")] = None,
+    correct: Annotated[Literal["holm", "bh", "none"], typer.Option("--correct", help="Of p-values.")] = "holm",
+    without_degenerate: Annotated[bool, typer.Option("--without-degenerate", help="Leave collapsed runs out.")] = False,
+    effect: Annotated[
+        float | None, typer.Option("--effect", help="The effect in points to be found; default: the observed one.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How many seeds and examples would settle each cell, and what the present ones can show."""
+    from layover.stats.power import power
+    from layover.stats.table import read_table
+    from layover.store import Store
+
+    predictions = Store.open(store, create=False).predictions if store else None
+    found = power(read_table(table, against), predictions, against, metric, correct, without_degenerate, effect)
+    chosen = [one for one in found if encoder in (None, one.encoder) and strategy in (None, one.strategy)]
+    if found and not chosen:
+        known = sorted({f"{one.encoder or '(unnamed)'} × {one.strategy}" for one in found})
+        raise ObservationsError(Problem("", "there is no such matrix", f"choices: {', '.join(known)}"))
+    if as_json:
+        return console.print_json([one.to_json() for one in chosen])
+    console.show_power(chosen)
     return None

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from layover.explain import Decision, Difference
     from layover.run import Outcome
     from layover.session import Session
+    from layover.stats.power import CellPower
+    from layover.stats.ranks import Ranks
     from layover.stats.transfer import Matrix
     from layover.store import Store
 
@@ -125,6 +127,50 @@ def show_matrix(matrix: Matrix) -> None:
         )
         rows.append((c.source, c.target, c.role, points(c.delta), interval, adjusted, c.n, c.degenerate, c.verdict))
     show_table(names, rows, right=("delta", "p adjusted", "seeds", "degenerate"))
+
+
+def show_ranks(found: Ranks) -> None:
+    """Print mean ranks, best first, and which of them can be told apart."""
+    left = f", {len(found.left_out)} left out for a missing cell" if found.left_out else ""
+    say(f"{found.encoder} · {found.strategy}: ranks over {len(found.targets)} {found.role} task(s){left}")
+    if found.critical_difference is None or found.p is None:
+        return say("  ranks need two tasks at least of which no cell is missing")
+    letters = [(chr(ord("a") + number), group) for number, group in enumerate(found.groups)]
+    rows = [
+        (name, f"{rank:.2f}", "".join(letter if name in group else " " for letter, group in letters))
+        for name, rank in found.ranks.items()
+    ]
+    show_table(("source", "mean rank", "group"), rows, right=("mean rank",))
+    verdict = "differ" if found.p < 0.05 else "cannot be said to differ"
+    say(f"Together they {verdict} (Friedman, Iman-Davenport: p {found.p:.2g}); those of one group, within "
+        f"{found.critical_difference:.2f} ranks, cannot be told apart (Nemenyi, 5%).\n")  # fmt: skip
+    return None
+
+
+def show_power(found: Sequence[CellPower]) -> None:
+    """Print what would settle each cell."""
+    names = ("source", "target", "role", "delta", "verdict", "seeds", "examples", "seed SD", "shows from", "effect",
+             "power", "seeds needed", "examples needed")  # fmt: skip
+    rows = []
+    for one in found:
+        numbers = ("–" if value is None else f"{value:.1f}" for value in (one.seed_sd, one.detectable))
+        rows.append((
+            one.source, one.target, one.role, points(one.delta), one.verdict, one.seeds, one.examples or "–", *numbers,
+            points(one.effect), "–" if one.power is None else f"{one.power:.0%}", _needed(one, one.seeds_needed),
+            "–" if one.power is None or one.examples is None else one.examples_needed or "no number",
+        ))  # fmt: skip
+    show_table(names, rows, right=names[3:4] + names[5:])
+    say("SDs and effects in points. \"shows from\": the smallest true effect that is found 80% of the time with these "
+        "seeds and examples.\nneeded: for 80% power, seeds at these examples and examples at these seeds. Tests at 5% "
+        "divided by the tests of the family (Holm's first step).")  # fmt: skip
+
+
+def _needed(one: CellPower, seeds: int | None) -> str:
+    if one.power is None or one.seed_sd is None:
+        return "–"
+    if seeds is not None:
+        return str(seeds)
+    return "over 1,000" if one.limit is None else f"none: ±{one.limit:.1f}"
 
 
 def show_data(found: DataCheck) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.predicted import KINDS, SUITING, of, predictions
+from tests.predicted import KINDS, SUITING, predictions
 
 from layover.errors import TaskError
 from layover.metrics import METRICS, fitting, get_metric

@@ -40,6 +40,6 @@ def test_what_was_given_to_the_right_tokens_is_kept_in_the_file(tmp_path: Path) 
 
 def test_runs_are_paired_by_paragraph() -> None:
     runs = [found([-1.0, -1, -1, -1]), found([-1.0, -1, -1, -3])]
-    found = align(runs, METRICS["masked_loss"])
-    assert found is not None
-    assert found.tolist() == [[0, -0.5], [0, 0.5]]  # means of 1 and 1, and of 1 and 2
+    adds = align(runs, METRICS["masked_loss"])
+    assert adds is not None
+    assert adds.tolist() == [[0, -0.5], [0, 0.5]]  # means of 1 and 1, and of 1 and 2

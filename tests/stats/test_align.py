@@ -1,4 +1,4 @@
-"""Runs on the rows that they share: what a row adds is what its being left out takes away, for every metric and kind."""
+"""Runs on the rows that they share: what a row adds is what leaving it out takes away, for every metric and kind."""
 
 # pyright: reportArgumentType=false, reportOptionalMemberAccess=false
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 `score` takes one set of predictions. To score them without each row in turn there is a second form, which a test holds
 equal to it: a function of sums over what is predicted (`summands`, `from_sums`). Correlations do without. The last
-class is the positive one (GLUE's 1 = equivalent, duplicate, acceptable; BoolQ's true). A class of -1, like an empty text,
-is no prediction and counts as wrong.
+class is the positive one (GLUE's 1 = equivalent, duplicate, acceptable; BoolQ's true). A class of -1, like an empty
+text, is no prediction and counts as wrong.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Align: runs of one task on the rows that they share, and what each of these rows adds to each run's score.
 
 A row of the validation file is what is drawn: the answers to questions about one passage, or the targets in one
-sentence, depend on each other and stay together. What a row adds is found by leaving it out (the jackknife: Tukey 1958),
-which for a mean is the row's own score, and serves F1, correlations and every other smooth metric as well.
+sentence, depend on each other and stay together. What a row adds is found by leaving it out (the jackknife: Tukey
+1958), which for a mean is the row's own score, and serves F1, correlations and every other smooth metric as well.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ GROUPS = 500  # rows left out together, for a metric that has to be computed ane
 def align(runs: Sequence[Predictions | None], metric: Metric) -> Array | None:
     """What each row that all runs share adds to each run's score, in points [rows, runs]; columns have mean 0.
 
-    Scores on as many rows drawn anew vary by the variance of a column over the number of rows. None where runs cannot be
-    paired by row: one has no predictions, they have fewer than two rows in common, were asked different things, or hold
-    predictions that are none of their kind or that the metric does not suit.
+    Scores on as many rows drawn anew vary by the variance of a column over the number of rows. None where runs cannot
+    be paired by row: one has no predictions, they have fewer than two rows in common, were asked different things, or
+    hold predictions that are none of their kind or that the metric does not suit.
     """
     found = [run for run in runs if run is not None]
     if not found or len(found) < len(runs) or not all(run.kind in metric.kinds and _sound(run) for run in found):

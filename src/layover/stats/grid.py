@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,17 +13,17 @@ import numpy as np
 from layover.errors import ObservationsError, Problem, did_you_mean, raise_all
 from layover.metrics import Array
 from layover.stats.arms import one_of
-from layover.stats.interval import Paired, effect
 from layover.stats.judge import adjust
 from layover.stats.paired import Correction, select
-from layover.stats.spread import Distribution, distribution_of
+from layover.stats.spread import Distribution, distribution_of, spread_of
 from layover.stats.table import check, is_degenerate
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-RESAMPLES = 2000
 SEED = 20_200_711
+RESAMPLES = 2_000
+
 Trial = tuple[str, int]
 """A setting of the grid and a seed."""
 
@@ -100,8 +101,8 @@ def grid(
     the grid "stilts". `grids` names the strategies of each grid instead, and the k-th of one has the setting of the
     k-th of another. `against` is the grid of the baseline; trials are paired by setting and seed.
 
-    The gain of the mean has the interval and p-value of `transfer` over trials, whose tails are Student's; that of the
-    best trial is drawn by a plain bootstrap of pairs of trials, which for a maximum is rough however many there are.
+    The gain of the mean has the interval and p-value of Student's t over paired differences; that of the best trial is
+    drawn by a plain bootstrap of pairs of trials, which for a maximum is rough however many there are.
     Both take trials as independent, and trials of one seed share their intermediate run: intervals are too short where
     that matters much, and say nothing of other seeds.
     Raises ObservationsError for a grid or strategy without rows.
@@ -175,12 +176,14 @@ def _best(pairs: Array) -> Gain:
 
 
 def _mean(pairs: Array) -> Gain:
-    deltas = pairs[:, 0] - pairs[:, 1]
-    n = len(deltas)
-    if n < 2:
-        return Gain(float(deltas[0]) if n else None, None, None, None, None, n)
-    found = effect(float(deltas.mean()), [Paired(tuple(range(n)), deltas, None)], "seeds")
-    return Gain(found.delta, found.low, found.high, found.p, None, n)
+    """The mean difference; no interval where the differences do not differ."""
+    found = spread_of(pairs[:, 0] - pairs[:, 1])
+    if found.mean is None or not found.sd:
+        return Gain(found.mean, None, None, None, None, found.n)
+    from scipy.special import stdtr
+
+    p = 2 * float(stdtr(found.n - 1, -abs(found.mean) * math.sqrt(found.n) / found.sd))
+    return Gain(found.mean, found.low, found.high, p, None, found.n)
 
 
 def _judged(cells: list[GridCell], correct: Correction) -> Iterable[GridCell]:

@@ -1,15 +1,14 @@
 """Interval: the 95 % interval and p-value of a mean paired difference, from seeds and validation examples.
 
 Seeds (pairs of runs) and examples are crossed, so a mean over S seeds and N examples varies by what seeds add (u), by
-what examples add (e), and by how the two interact (g): u/S + g/(S N) + e/N. The squared deviations between seeds tell the
-first two together, on S-1 degrees of freedom. The deviations between examples tell the last two; what they say of g is
-taken away, so that it does not count twice.
+what examples add (e), and by how the two interact (g): u/S + g/(S N) + e/N. The squared deviations between seeds tell
+the first two together, on S-1 degrees of freedom. The deviations between examples tell the last two; what they say of g
+is taken away, so that it does not count twice.
 
 An error that is partly known from few seeds and partly from many examples has no exact test. The p-value here is that
-of Student's t with S-1 degrees of freedom and that with N-1, each weighted by its part of the variance. So the limits are
-exact: one seed leaves the examples' interval, and no predictions leave Student's t over seeds. Measured in between with
-three seeds (docs/statistics.md): tests at 5 % reject 3.6 to 5.2 %, and unlike one t with Satterthwaite's degrees of freedom,
-which rejects up to 8 % there, and seven times too often at 0.1 %, it keeps its level where a family is corrected.
+of Student's t with S-1 degrees of freedom and that with N-1, each weighted by its part of the variance. So the limits
+are exact: one seed leaves the examples' interval, and no predictions leave Student's t over seeds. What was measured in
+between, and of other ways, is in docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -27,17 +26,6 @@ SMALLEST = 1e-16  # no p is smaller: that far out nobody knows the tails
 ROUNDING = 1e-9  # points
 
 Basis = Literal["seeds and examples", "seeds", "examples", "none"]
-
-
-@dataclass(frozen=True)
-class Effect:
-    """A mean paired difference in points, its 95 % interval and two-sided p; None where there is no telling."""
-
-    delta: float | None
-    low: float | None
-    high: float | None
-    p: float | None
-    basis: Basis
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +51,11 @@ class Noise:
     interaction: float
 
     @property
+    def rows(self) -> int:
+        """The number of examples; 0 where there are no predictions."""
+        return max(0, round(self.examples_df) + 1)
+
+    @property
     def error(self) -> float:
         """The standard error in points."""
         return math.sqrt(self.seeds + self.examples)
@@ -86,6 +79,21 @@ class Noise:
             return single[0]
         low, high = 0.99 * min(single), 1.01 * max(single)
         return float(brentq(lambda ratio: self.p(ratio) - level, low, high))  # pyright: ignore[reportArgumentType]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A mean paired difference in points, its 95 % interval and two-sided p; None where there is no telling.
+
+    `noise` is what the interval was made from.
+    """
+
+    delta: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    basis: Basis
+    noise: Noise | None = None
 
 
 def noise(tasks: Sequence[Paired]) -> Noise:
@@ -143,10 +151,10 @@ def effect(delta: float, tasks: Sequence[Paired], basis: Basis) -> Effect:
     known = noise(tasks)
     if known.error <= ROUNDING:
         if abs(delta) <= ROUNDING:
-            return Effect(delta, delta, delta, 1.0, basis)
+            return Effect(delta, delta, delta, 1.0, basis, known)
         known = _as_if_one_had_shown_none(delta, tasks)
     half = known.critical() * known.error
-    return Effect(delta, delta - half, delta + half, max(SMALLEST, known.p(delta / known.error)), basis)
+    return Effect(delta, delta - half, delta + half, max(SMALLEST, known.p(delta / known.error)), basis, known)
 
 
 def _as_if_one_had_shown_none(delta: float, tasks: Sequence[Paired]) -> Noise:

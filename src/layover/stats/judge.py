@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from layover.errors import ObservationsError, Problem, did_you_mean
-from layover.stats.paired import Cell, Comparison, Correction, Verdict
 from layover.stats.interval import LEVEL, Basis, Effect, effect
+from layover.stats.paired import Cell, Comparison, Correction, Verdict
 
 
 def judge(family: Sequence[Comparison], correct: Correction) -> list[Cell]:
@@ -20,16 +20,20 @@ def judge(family: Sequence[Comparison], correct: Correction) -> list[Cell]:
 
 def adjust(p_values: Sequence[float | None], correct: Correction) -> list[float | None]:
     """p-values corrected over their family (Holm 1979, or Benjamini & Hochberg 1995); None stays None."""
-    tested = [p for p in p_values if p is not None]
-    if correct == "none" or not tested:
+    tested = np.array([p for p in p_values if p is not None], float)
+    if correct == "none" or not len(tested):
         return list(p_values)
-    from statsmodels.stats.multitest import multipletests
-
-    if correct not in ("holm", "bh"):
+    count, rank = len(tested), np.argsort(np.argsort(tested, kind="stable"))  # from 0, the smallest
+    if correct == "holm":
+        corrected = np.maximum.accumulate(np.sort(tested) * (count - np.arange(count)))[rank]
+    elif correct == "bh":
+        steps = np.sort(tested) * count / np.arange(1, count + 1)
+        corrected = np.minimum.accumulate(steps[::-1])[::-1][rank]
+    else:
         hint = did_you_mean(correct, ["holm", "bh", "none"])
         raise ObservationsError(Problem("correct", f"there is no correction called {correct!r}", hint))
-    corrected = iter(np.asarray(multipletests(tested, method="holm" if correct == "holm" else "fdr_bh")[1]).tolist())
-    return [None if p is None else float(next(corrected)) for p in p_values]
+    found = iter(np.minimum(corrected, 1).tolist())
+    return [None if p is None else next(found) for p in p_values]
 
 
 def _cell(comparison: Comparison, found: Effect, adjusted: float | None) -> Cell:
@@ -52,6 +56,7 @@ def _cell(comparison: Comparison, found: Effect, adjusted: float | None) -> Cell
         verdict=verdict(found.delta, adjusted, collapsed=2 * degenerate > len(complete)),
         basis=found.basis,
         pairs=comparison.pairs,
+        noise=found.noise,
     )
 
 

@@ -17,7 +17,7 @@ from layover.errors import ObservationsError, Problem, did_you_mean
 from layover.metrics import METRICS, Array, Metric
 from layover.predictions import Predictions
 from layover.stats.align import align
-from layover.stats.interval import Basis, Effect, Paired, effect
+from layover.stats.interval import Basis, Effect, Noise, Paired, effect
 from layover.stats.table import is_degenerate, labelled
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Cell:
 
     `n` is the number of seeds with a value in both arms, `degenerate` how many of these have a collapsed run in
     either arm, and `degenerate_runs` and `degenerate_baselines` how many in each. `p_adjusted` is corrected over the
-    cell's family. `basis` says what the interval could see.
+    cell's family. `basis` says what the interval could see, `noise` what it saw.
     """
 
     encoder: str
@@ -88,6 +88,7 @@ class Cell:
     verdict: Verdict
     basis: Basis
     pairs: tuple[Pair, ...]
+    noise: Noise | None = None
 
     @property
     def values(self) -> dict[int, float | None]:

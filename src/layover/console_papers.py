@@ -31,13 +31,15 @@ def show_correlations(found: Correlations, square: bool = False) -> None:
         rows.append([probe, *(f"{number(cell.r)}{mark}" for cell, mark in zip(row, marks, strict=True))])
     show_table(["probe", *targets], rows)
     facts, tests = found.to_json(), sum(cell.p is not None for cell in found.cells)
-    floor = f"{'all' if found.exact else 'drawn'} {found.orders:,} orders, so no p is below {1 / found.orders:.2g}"
+    floor = 1 / (found.orders + (not found.exact))
+    orders = f"{found.orders:,} orders{'' if found.exact else ' drawn'}"
+    least = f"no p is below {floor:.2g}, or {min(1, tests * floor):.2g} once corrected"
     itself = f", {n} of them a task with itself" if (n := facts["significant_with_itself"]) else ""
     say(f"* {found.significant} of {tests} significant at 0.05 after Holm over {found.family}, "
         f"points as independent{itself}")  # fmt: skip
     say(f"  {facts['significant_as_published']} by the paper's cut, "
         f"{facts['significant_without_degenerate']} without degenerate runs")  # fmt: skip
-    say(f"† {facts['significant_clustered']} with the restarts of a source kept together ({floor} before correction)")
+    say(f"† {facts['significant_clustered']} with the restarts of a source kept together ({orders}, so that {least})")
     if square:
         say()
         tasks = found.square.tasks

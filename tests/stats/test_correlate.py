@@ -72,10 +72,8 @@ def test_the_papers_cut_is_stricter_than_holm_by_one_test() -> None:
     assert {c.p for c in found.cells if c.significant_as_published} == set(p[:passing])
     # of one test, Holm's cut is 0.05 and the paper's 0.025
     y = [r for r in table(5) if r["target"] == "cb"]
-    for seed in range(1000):
-        noise = np.random.default_rng(seed).normal(size=18)
-        if 0.03 < stats.pearsonr(values(y, "cb"), noise).pvalue < 0.045:
-            break
+    drawings = (np.random.default_rng(seed).normal(size=18) for seed in range(1000))
+    noise = next(one for one in drawings if 0.03 < stats.pearsonr(values(y, "cb"), one).pvalue < 0.045)
     drawn = iter(noise)
     x = [r | {"target": "word", "role": "probing", "value": 60 + next(drawn) if r["source"] else 60.0} for r in y]
     [cell] = correlations(y + x, "pearson").cells

@@ -1,7 +1,7 @@
 """All trials of a grid: numbers by hand, trials paired by setting and seed."""
 
 # pyright: reportArgumentType=false, reportOptionalMemberAccess=false
-# pyright: reportOptionalOperand=false, reportOperatorIssue=false
+# pyright: reportOptionalOperand=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
 from __future__ import annotations
 
 import json
@@ -72,7 +72,8 @@ def test_gains_are_over_the_same_setting_and_seed() -> None:
     assert cell.mean.delta == pytest.approx(np.mean(deltas))
     assert cell.best.delta == pytest.approx(max(one.values()) - max(base.values()))
     low, high = stats.t.interval(0.95, 5, np.mean(deltas), stats.sem(deltas))
-    assert (cell.mean.low, cell.mean.high) == (pytest.approx(low, abs=0.3), pytest.approx(high, abs=0.3))
+    assert (cell.mean.low, cell.mean.high) == (pytest.approx(low), pytest.approx(high))
+    assert cell.mean.p == pytest.approx(stats.ttest_1samp(deltas, 0).pvalue)
     assert cell.mean.p < 0.02
     assert cell.best.low <= cell.best.delta <= cell.best.high
     assert cell.best.high - cell.best.low < 8  # unpaired, trials differ by 5 points for reasons that both share
@@ -112,11 +113,26 @@ def test_grids_can_be_named_and_their_settings_go_by_position() -> None:
     ]
     named = {"none": ["plain-0", "plain-1", "plain-2"], "after": ["stop-0", "stop-1", "stop-2"]}
     found, first = cells(grid(rows, named, against="none")), cells(grid(ROWS))
-    # the order of trials is another one, and so are the draws: what is computed from the trials is the same
     assert found["after", "syn", "wic"].values == first["stilts", "syn", "wic"].values
     assert found["after", "syn", "wic"].mean.delta == pytest.approx(first["stilts", "syn", "wic"].mean.delta)
     with pytest.raises(ObservationsError, match=r"(?s)did you mean 'stop-0'.*there is no grid 'direct'"):
         grid(rows, {"after": ["stop0"]})
+
+
+def test_a_setting_may_be_a_condition_instead_of_a_strategy() -> None:
+    rows = []
+    for r in ROWS:
+        name, rate = r["strategy"].split()
+        # on the way there is a condition of another kind, which stays with the source
+        before = "500 rows · " if r["source"] == "syn" else ""
+        rows.append(r | {"strategy": name, "condition": f"{before}learning_rate={rate} warmup=0.2"})
+    found, first = cells(grid(rows)), cells(grid(ROWS))
+    assert set(found) == {
+        (name, "syn · 500 rows" if source == "syn" else source, target) for name, source, target in first
+    }
+    for source, called in (("hellaswag", "hellaswag"), ("syn", "syn · 500 rows")):
+        one, other = first["stilts", source, "rte"], found["stilts", called, "rte"]
+        assert (one.values, one.best, one.mean) == (other.values, other.best, other.mean)
 
 
 def test_one_trial_has_no_interval() -> None:
@@ -124,6 +140,14 @@ def test_one_trial_has_no_interval() -> None:
     cell = cells(grid(rows))["stilts", "mnli", "rte"]
     assert (cell.mean.delta, cell.mean.low, cell.mean.p) == (2.0, None, None)
     assert (cell.best.delta, cell.best.low) == (2.0, None)
+
+
+def test_differences_that_do_not_differ_have_no_interval() -> None:
+    rows = [row(f"{name} {rate}", "" if name == "direct" else "mnli", "rte", 1, 60.0 + (name != "direct"))
+            for name in ("direct", "stilts") for rate in RATES]  # fmt: skip
+    cell = cells(grid(rows))["stilts", "mnli", "rte"]
+    assert (cell.mean.delta, cell.mean.low, cell.mean.p_adjusted) == (1.0, None, None)
+    assert (cell.best.delta, cell.best.low, cell.best.high) == (1.0, 1.0, 1.0)
 
 
 def test_without_an_effect_few_cells_of_a_large_family_are_significant() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 SEED = 20_200_711
 RESAMPLES = 2_000
+TRIAL = re.compile(r"\w+=\S+(?: \w+=\S+)*")  # "learning_rate=1e-05 batch_size=8", the last part of a condition
 
 Trial = tuple[str, int]
 """A setting of the grid and a seed."""
@@ -97,9 +99,10 @@ def grid(
 ) -> Grids:
     """Best, mean, SD and quartiles over all trials of a grid, as Chang & Lu 2021 show them for 36 trials each.
 
-    A strategy is one setting of a grid. Without `grids`, its name says which: "stilts 5e-5" is the setting "5e-5" of
-    the grid "stilts". `grids` names the strategies of each grid instead, and the k-th of one has the setting of the
-    k-th of another. `against` is the grid of the baseline; trials are paired by setting and seed.
+    A setting is a condition such as "learning_rate=1e-05 batch_size=8", or a strategy of its own, whose name says which
+    one it is: "stilts 5e-5" is the setting "5e-5" of the grid "stilts". `grids` names the strategies of each grid
+    instead, and the k-th of one has the setting of the k-th of another. `against` is the grid of the baseline; trials
+    are paired by setting and seed.
 
     The gain of the mean has the interval and p-value of Student's t over paired differences; that of the best trial is
     drawn by a plain bootstrap of pairs of trials, which for a maximum is rough however many there are.
@@ -107,14 +110,17 @@ def grid(
     that matters much, and say nothing of other seeds.
     Raises ObservationsError for a grid or strategy without rows.
     """
-    frame = select(check(observations), metric, without_degenerate)
+    checked = check(observations)
+    frame = select(checked.assign(way=checked["source"]), metric, without_degenerate)
     frame = frame if encoder is None else one_of(frame, "encoder", encoder)
     settings = _settings(set(frame["strategy"]), grids, against)
     trials: dict[Condition, dict[Trial, dict[str, Any]]] = defaultdict(dict)
     for row in frame.sort_values("value", na_position="first", kind="stable").to_dict("records"):
         if row["strategy"] in settings:
             name, setting = settings[row["strategy"]]
-            trials[row["encoder"], row["target"], name, row["source"]][setting, row["seed"]] = row
+            source, tried = _tried(row["way"], row["condition"])
+            key = row["encoder"], row["target"], name, source
+            trials[key][" ".join(filter(None, (setting, tried))), row["seed"]] = row
     cells = [_cell(key, trials, against) for key in sorted(trials)]
     members: dict[str, list[str]] = defaultdict(list)
     for strategy, (name, _) in settings.items():
@@ -142,6 +148,13 @@ def _settings(
         problems.append(Problem("against", f"there is no grid {against!r}", did_you_mean(against, names)))
     raise_all(ObservationsError, problems)
     return found
+
+
+def _tried(source: str, condition: str) -> tuple[str, str]:
+    """A source with what else was tried there, and the setting that a condition ends with."""
+    parts = condition.split(" · ")
+    tried = parts.pop() if TRIAL.fullmatch(parts[-1]) else ""
+    return " · ".join(filter(None, (source, *parts))), tried
 
 
 def _cell(key: Condition, trials: Mapping[Condition, dict[Trial, dict[str, Any]]], against: str) -> GridCell:

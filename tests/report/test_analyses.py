@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tests.stats.tables import row
 
-from layover.report.analyses import Analyses, analyses_of
+from layover.report.analyses import Analyses, analyses_of, ranked
 from layover.report.build import build
 from layover.report.facts import ReportInputs
 from layover.report.maps import correlation_map, decimal, rival_map
@@ -19,7 +19,7 @@ from layover.report.outputs import write_figures
 from layover.stats.table import check
 from layover.stats.transfer import transfer
 
-SECTIONS = ("correlations", "rivals", "sizes", "layers", "grid")
+SECTIONS = ("ranks", "correlations", "rivals", "sizes", "layers", "grid")
 ODD = "</svg><script>alert(1)</script>"
 
 
@@ -56,6 +56,7 @@ def test_correlations_are_a_map_with_every_r() -> None:
     assert sections(html) == ["correlations"]
     (cell,) = found.cells
     ((name, (square,)),) = correlation_map(found).rows
+    assert square is not None
     assert (name, square.text) == ("rte", decimal(cell.r) + "*")
     assert square.text in html.split('id="correlations"')[1].split("</section>")[0]
     assert "1 of 1 pairs are significant with restarts as points of their own, 0 with the restarts of each" in html
@@ -107,6 +108,22 @@ def test_trials_of_a_grid() -> None:
     study = inputs(rows, {one["strategy"]: "direct" for one in rows}, "direct 5e-5")
     assert study.analyses.grids is not None
     assert "grid" in sections(build(study))
+
+
+def test_ranks_say_who_is_first_and_who_can_be_told_apart(tmp_path: Path) -> None:
+    ups = {"a": 6, "b": 3, "c": -4}
+    rows = [row("direct", "", target, seed, 60) for target in "rstu" for seed in range(2)]
+    rows += [row("stilts", source, target, seed, 60 + up + (target == "s"))
+             for source, up in ups.items() for target in "rstu" for seed in range(2)]  # fmt: skip
+    study = inputs(rows, {})
+    html = build(study)
+    assert sections(html) == ["ranks"]
+    (one,) = ranked(study.transfer[0])
+    assert list(one.ranks) == ["a", "b", "direct", "c"]
+    assert "a ranks first and c last over 4 target tasks" in html
+    assert f"differ by {one.critical_difference:.1f} or more (Nemenyi, 5%)." in html
+    names = {path.name for path in write_figures(study, tmp_path)}
+    assert "ranks-1-stilts-target.svg" in names
 
 
 def test_every_figure_of_the_page_is_a_file(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from tests.stats.tables import row
@@ -13,7 +15,9 @@ from layover.stats.transfer import transfer
 SEEDS = range(5)
 
 
-def of(effects: dict[tuple[str, str], float], spread: float = 0.2, status: str = "ok", seeds=SEEDS) -> Answer:
+def of(
+    effects: dict[tuple[str, str], float], spread: float = 0.2, status: str = "ok", seeds: Sequence[int] = SEEDS
+) -> Answer:
     rng = np.random.default_rng(7)
     rows = [row("direct", "", target, seed, 60) for target in {target for _, target in effects} for seed in seeds]
     rows += [
@@ -56,7 +60,7 @@ def test_what_is_best_on_average_has_its_interval() -> None:
     rows += [row("stilts", source, target, seed, 60 + up + float(rng.normal(0, 3)))
              for source, up in (("x", 0.5), ("y", -0.5)) for target in "ab" for seed in SEEDS]  # fmt: skip
     found = transfer(rows)
-    best = max(found.matrix().averages.values(), key=lambda mean: mean.delta)
+    best = max(found.matrix().averages.values(), key=lambda mean: mean.delta or 0)
     said = dict(answers([found])[0].details)["On average"]
     assert f"{points(best.delta)} points, 95% {interval(best.low, best.high)}, within noise; none of 2 beat" in said
 

@@ -24,7 +24,9 @@ def study() -> ReportInputs:
     ]  # fmt: skip
     rows = [row("direct", "", "rte", 1, 60, key="direct"), row("stilts", "mnli", "rte", 1, 61, key="rte"),
             row("stilts", "mnli", "cb", 1, 62, key="cb")]  # fmt: skip
-    twice = [{**one, "metric": metric, "primary": metric == "accuracy"} for one in rows for metric in ("accuracy", "f1")]
+    twice = [
+        {**one, "metric": metric, "primary": metric == "accuracy"} for one in rows for metric in ("accuracy", "f1")
+    ]
     return ReportInputs(study={}, observations=check(twice), runs=runs, requested=9)
 
 
@@ -36,8 +38,8 @@ def test_time_is_that_of_the_steps_and_of_each_score_alone() -> None:
     assert (found.requested, found.made) == (9, 5)
     assert found.kinds == (
         ("training, from the plain encoder", 2, 1050.0, 1000.0),
-        ("training, from a stop", 2, 100.0, 60.0),
         ("choosing from a sweep", 1, 100.0, 100.0),
+        ("training, from a stop", 2, 100.0, 60.0),
     )
 
 

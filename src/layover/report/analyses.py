@@ -10,6 +10,7 @@ from layover.errors import ObservationsError
 from layover.stats.correlate import Correlations, correlations
 from layover.stats.forgetting import ForgettingLinks, forgetting
 from layover.stats.layers import Layers, layers
+from layover.stats.ranks import Ranks, ranks
 from layover.stats.rivals import Rivalry, rivals
 from layover.stats.sizes import Sizes, sizes
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from layover.stats.grid import Grids
     from layover.stats.paired import Lookup
+    from layover.stats.transfer import Transfer
 
 Found = TypeVar("Found")
 LEAST_SOURCES = 3  # of which a correlation over sources says anything
@@ -57,6 +59,11 @@ def analyses_of(
         grids=_grids(table, against),
         links=_all(lambda e, s: forgetting(table, strategy=s, encoder=e, against=against), pairs),
     )  # fmt: skip
+
+
+def ranked(found: Transfer) -> list[Ranks]:
+    """The ranks of sources of each matrix and role that has two of them, the baseline beside them, and two targets."""
+    return [one for one in ranks(found) if len(one.ranks) >= LEAST_SOURCES and len(one.targets) > 1]
 
 
 def _grids(table: DataFrame, against: str) -> Grids | None:

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from layover.report.words import arrow, effect, interval, joined, plural, points, title
+from layover.report.words import arrow, effect, interval, joined, p_value, plural, points, title
 from layover.stats.paired import Cell
+from layover.stats.ranks import Ranks
 from layover.stats.transfer import Average, Matrix, Transfer
 
 NAMED = 3  # cells that are named in a sentence; the page has all
@@ -165,6 +166,21 @@ def _noise(cells: Sequence[Cell]) -> str:
     which = "a typical interval reaches" if len(halves) > 1 else "the interval reaches"
     half = f"{statistics.median(halves):.1f}"
     return f"With {counted}, {which} {half} points to either side; smaller effects look like none."
+
+
+def rank_words(one: Ranks) -> str:
+    """What the ranks of sources over targets say, in a sentence or two."""
+    first, last = next(iter(one.ranks)), list(one.ranks)[-1]
+    over = f"over {plural(len(one.targets), f'{one.role} task')}"
+    known = f"Friedman's test in Iman and Davenport's form gives p {p_value(one.p)}" if one.p is not None else ""
+    told = f"{first} ranks first and {last} last {over}; {known}."
+    if one.critical_difference is None:
+        return told
+    apart = (
+        f"Two can be told apart where their mean ranks differ by {one.critical_difference:.1f} or more (Nemenyi, 5%)"
+    )
+    together = any(set(group) == set(one.ranks) for group in one.groups)
+    return f"{told} {apart}; here no two can." if together else f"{told} {apart}."
 
 
 def _collapse(matrix: Matrix, without: Matrix | None) -> str:

@@ -13,7 +13,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from layover.report import figures, figures_papers, words
-from layover.report.answer import answers
+from layover.report.analyses import ranked
+from layover.report.answer import answers, rank_words
 from layover.report.data import data_of
 from layover.report.facts import ReportInputs
 from layover.report.forgetting import forgetting_rows
@@ -26,7 +27,6 @@ from layover.stats.table import labelled
 from layover.stats.transfer import Average, Matrix, Transfer
 
 if TYPE_CHECKING:
-
     from pandas import DataFrame
 
 SCRIPTS = ("cells.js", "curves.js", "tables.js")
@@ -69,6 +69,10 @@ def build(inputs: ReportInputs) -> str:
         correlated=[(one, correlation_map(one)) for one in inputs.analyses.correlations],
         rivals=[(one, rival_map(one)) for one in inputs.analyses.rivals],
         links=[(one, [link for link in one.links if not link.target]) for one in inputs.analyses.links],
+        ranks=[
+            (one, rank_words(one), _drawn(figures_papers.rank_chart(one), f"ranks-{place}"))
+            for place, one in enumerate(ranked(inputs.transfer[0]) if inputs.transfer else [])
+        ],
         pictures=_pictures(inputs),
         runs=inputs.runs,
         places={run.key: place for place, run in enumerate(inputs.runs)},
@@ -86,19 +90,24 @@ def build(inputs: ReportInputs) -> str:
 
 def _pictures(inputs: ReportInputs) -> dict[str, list[tuple[str, Any]]]:
     """Figures that are drawn when the page is made, by section, each with what it shows."""
-    from markupsafe import Markup
-
     found = inputs.analyses
     charts = {
         "sizes": figures_papers.size_curves(found.sizes) if found.sizes else [],
         "layers": figures_papers.layer_curves(found.layers) if found.layers else [],
         "grid": [("trials", figures_papers.trials(found.grids))] if found.grids else [],
     }
-    # vl-convert escapes text in the SVG that it writes; a test holds it to that.
     return {
-        section: [(name, Markup(figures.svg(chart, f"{section}-{name}"))) for name, chart in some]
+        section: [(name, _drawn(chart, f"{section}-{name}")) for name, chart in some]
         for section, some in charts.items()
     }
+
+
+def _drawn(chart: Any, prefix: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(
+        figures.svg(chart, prefix)
+    )  # vl-convert escapes text in the SVG that it writes; a test holds it to that
 
 
 def _view(one: Transfer, numbered: count[int]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from layover.report.colours import FAINT, INK, LINES, PAPER
 from layover.report.figures import CELL_HEIGHT, extent, styled
 from layover.report.maps import Map
 from layover.stats.layers import LayerCurve, Layers
+from layover.stats.ranks import Ranks
 from layover.stats.sizes import Sizes
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _banded(rows: list[dict[str, Any]], title: str, logarithmic: bool) -> alt.Co
     return styled(alt.concat(*panels, columns=3, spacing=24))
 
 
-def _panel(name: str, rows: list[dict[str, Any]], title: str, color: Any, logarithmic: bool) -> alt.LayerChart:
+def _panel(name: str, rows: list[dict[str, Any]], title: str, color: Any, logarithmic: bool) -> Any:
     """One target; a few seeds can make an interval so wide that it flattens all lines: it then leaves the panel."""
     import altair as alt
 
@@ -143,3 +144,30 @@ def trials(found: Grids) -> alt.FacetChart:
     drawn = alt.layer(box, dots, data=alt.Data(values=rows)).properties(width=WIDTH, height=height)
     header = alt.Header(title=None, labelFontWeight="bold", labelFontSize=12, labelAnchor="start", labelLimit=WIDTH)
     return styled(drawn.facet(facet=alt.Facet("target:N", header=header), columns=2).resolve_scale(x="independent"))
+
+
+def rank_chart(found: Ranks) -> alt.LayerChart:
+    """Mean ranks, best first; a bar joins sources that cannot be told apart (Demsar 2006, Figure 1, turned)."""
+    import altair as alt
+
+    names = list(found.ranks)
+    rows = [
+        {"name": name, "rank": rank, "text": f"{rank:.1f}", "kind": LINES[0] if name == found.against else LINES[1]}
+        for name, rank in found.ranks.items()
+    ]
+    bars = [{"name": one[0], "end": one[-1], "at": len(names) + 0.4 + 0.35 * place}
+            for place, one in enumerate(found.groups)]  # fmt: skip
+    room = extent(names)
+    side = alt.Axis(title=None, domain=False, ticks=False, labelLimit=room, minExtent=room, maxExtent=room)
+    y = alt.Y("name:N", sort=names, scale=alt.Scale(domain=names), axis=side)
+    reach = alt.Scale(domain=[1, len(names) + 0.6 + 0.35 * len(bars)], nice=False)
+    axis = alt.Axis(values=list(range(1, len(names) + 1)), format="d", grid=True, domain=False)
+    x = alt.X("rank:Q", title="mean rank (1 adds most)", scale=reach, axis=axis)
+    dots = alt.Chart(alt.Data(values=rows)).mark_point(filled=True, size=70, opacity=1)
+    dots = dots.encode(x=x, y=y, color=alt.Color("kind:N", scale=None))
+    texts = alt.Chart(alt.Data(values=rows)).mark_text(align="left", dx=8, fontSize=11, color=INK)
+    texts = texts.encode(x=x, y=y, text="text:N")
+    joined = alt.Chart(alt.Data(values=bars)).mark_rule(strokeWidth=4, color=FAINT, strokeCap="round")
+    joined = joined.encode(x=alt.X("at:Q", scale=reach), y=y, y2="end:N")
+    layers = [dots, texts, *([joined] if bars else [])]
+    return styled(alt.layer(*layers).properties(width=420, height=22 * len(names)))

@@ -65,7 +65,7 @@ def _transfers(plan: Plan, table: DataFrame, predictions: Lookup) -> list[Transf
 def _analyses(plan: Plan, table: DataFrame, predictions: Lookup) -> Analyses:
     """What the papers' analyses find; nothing without a baseline or a finished run."""
     against = plan.baseline()
-    if against is None or not table["value"].notna().any():
+    if against is None or not bool(table["value"].notna().to_numpy().any()):
         return Analyses()
     kinds = {name: str(words["kind"]) for name, words in plan.study.strategies.items()}
     return analyses_of(table, kinds, against, predictions)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from layover.report import figures, figures_papers, tables
+from layover.report.analyses import ranked
 from layover.report.facts import ReportInputs
 from layover.report.maps import correlation_map, rival_map
 
@@ -39,6 +40,8 @@ def _papers(inputs: ReportInputs) -> dict[str, Any]:
     """The figures of the papers' analyses, by name of file."""
     found = inputs.analyses
     charts: dict[str, Any] = {}
+    for place, one in enumerate(ranked(inputs.transfer[0]) if inputs.transfer else [], start=1):
+        charts[f"ranks-{place}-{tables.plain_name(f'{one.strategy}-{one.role}')}"] = figures_papers.rank_chart(one)
     for place, one in enumerate(found.correlations, start=1):
         charts[f"correlations-{place}-{tables.plain_name(one.strategy)}"] = figures_papers.map_chart(
             correlation_map(one)

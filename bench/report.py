@@ -67,7 +67,7 @@ def full_size(sources: Sequence[str] = SOURCES, targets: Sequence[str] = TARGETS
         tasks=[TaskFacts(name, "a made task", "made", "accuracy", 2490, examples, 50.0)
                for name in (*targets, *probing)],
         flips=_flips(found, made, shown), generated="2026-01-31 12:00 UTC",
-        analyses=analyses_of(check(made.rows), {"direct": "direct", "stilts": "stilts"}, "direct", made.predictions.get),
+        analyses=analyses_of(check(made.rows), {name: name for name in ("direct", "stilts")}, "direct"),
         requested=2 * len(sources) * (len(targets) + len(probing)) * len(RESTARTS) + len(RESTARTS),
     )  # fmt: skip
 

@@ -157,8 +157,8 @@ def status(asked: Asked, as_json: JsonOption = False) -> None:
 def report(
     asked: Asked,
     out: Annotated[Path | None, typer.Option("--out", help="Default: <name of the study>.html here.")] = None,
-    tables: Annotated[Path | None, typer.Option("--tables", help="Also write CSV, LaTeX and Markdown tables here.")] = None,
-    figures: Annotated[Path | None, typer.Option("--figures", help="Also write SVG, PNG and PDF figures here.")] = None,
+    tables: Annotated[Path | None, typer.Option("--tables", help="Also CSV, LaTeX and Markdown tables, here.")] = None,
+    figures: Annotated[Path | None, typer.Option("--figures", help="Also SVG, PNG and PDF figures, here.")] = None,
     examples: Annotated[
         int, typer.Option("--examples", min=0, max=12, help="Texts on the page, of each cell's examples that flipped.")
     ] = 0,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from tests.report.factory import ERROR, ODD_SOURCE, ODD_TARGET, TARGETS, inputs
+from tests.report.factory import ERROR, ODD_SOURCE, ODD_TARGET, SOURCES, TARGETS, inputs
 from tests.stats.tables import row
 
 from layover.report import figures, words
@@ -165,6 +165,7 @@ def test_tables_as_csv_and_latex(study, tmp_path):
     assert names == {
         "cells.csv", "contrasts.csv", "observations.csv", "matrix-minilm-stilts.csv", "matrix-minilm-stilts.tex",
         "matrix-minilm-stilts-without-degenerate.csv", "matrix-minilm-stilts-without-degenerate.tex",
+        "matrix-minilm-stilts.md", "matrix-minilm-stilts-without-degenerate.md",
     }  # fmt: skip
     assert {path.name for path in tmp_path.iterdir()} == names
     tex = (tmp_path / "matrix-minilm-stilts.tex").read_text()
@@ -172,6 +173,10 @@ def test_tables_as_csv_and_latex(study, tmp_path):
     delta = words.points(study.transfer[0].matrix().cells["mnli", "rte"].delta)
     assert rf"$\mathbf{{{delta}}}$" in tex
     assert tex.count(r"\\") == 1 + len(TARGETS) + 1
+    text = (tmp_path / "matrix-minilm-stilts.md").read_text()
+    assert rf"| **{delta}** |" in text
+    assert r"ré\&te\_{100%} \</script\>\<b\>'" in text
+    assert [line.count("|") for line in text.splitlines()[:6]] == [len(SOURCES) + 3] * 6
     lines = (tmp_path / "matrix-minilm-stilts.csv").read_text().splitlines()
     assert len(lines) == 1 + len(TARGETS) + 1
     matrix = study.transfer[0].matrix()
@@ -185,7 +190,13 @@ def test_figures_as_svg_png_and_pdf(study, tmp_path):
     paths = write_figures(replace(study, transfer=study.transfer[:1]), tmp_path)
     assert {path.name for path in paths} == {
         f"{stem}.{ending}"
-        for stem in ("heatmap-minilm-stilts", "intervals-minilm-stilts", "curves-selection", "curves-loss")
+        for stem in (
+            "heatmap-minilm-stilts",
+            "intervals-minilm-stilts",
+            "curves-selection",
+            "curves-loss",
+            "ranks-1-stilts-target",
+        )
         for ending in ("svg", "png", "pdf")
     }
     starts = {"svg": b"<svg", "png": b"\x89PNG", "pdf": b"%PDF"}

@@ -113,6 +113,23 @@ def test_what_is_right_depends_on_the_kind_of_answer() -> None:
     assert flips_of([transfer(table)], numbers.get, WORDING).cells == {}
 
 
+def test_answers_that_are_parts_of_a_text_are_shown_only_with_texts() -> None:
+    rows = np.arange(2)
+    gold = texts([("the red house",), ("blue",)])
+    kept = {"1": Predictions(rows, gold, texts(["red house", "no"]), 0, "text"),
+            "mnli1": Predictions(rows, gold, texts(["no", "blue"]), 0, "text")}  # fmt: skip
+    table = [row("direct", "", "squad", 1, 50, key="1"), row("stilts", "mnli", "squad", 1, 50, key="mnli1")]
+    hidden = only(flips_of([transfer(table)], kept.get, WORDING)).examples
+    assert [(flip.gold, flip.baseline, flip.run) for flip in hidden] == [
+        ("a text", "right", "wrong"), ("a text", "wrong", "right"),
+    ]  # fmt: skip
+    told = replace(WORDING, texts=lambda task, rows: {})
+    shown = only(flips_of([transfer(table)], kept.get, told, shown=2)).examples
+    assert [(flip.gold, flip.baseline, flip.run) for flip in shown] == [
+        ("the red house", "red house", "no"), ("blue", "no", "blue"),
+    ]  # fmt: skip
+
+
 def test_a_text_is_cut_on_one_line() -> None:
     assert cut("two\n  lines") == "two lines"
     assert len(cut("word " * 100)) <= 200

@@ -84,15 +84,17 @@ def runs_of(cell: Cell) -> tuple[str, ...]:
 
 def flips_of(found: Iterable[Transfer], predictions: Lookup, wording: Wording, shown: int = 0) -> Flips:
     """The flips of all cells whose runs have predictions; of `shown` examples of each (12 at most) with their text."""
+    shown = min(shown, MOST) if wording.texts else 0
     arms = lru_cache(KEPT)(lambda key: _Arm.of(predictions(key)))
     cells: dict[tuple[str, ...], CellFlips] = {}
     for cell in (cell for one in found for matrix in one.matrices for cell in matrix.cells.values()):
         pairs = [(pair.seed, *map(arms, _keys(pair))) for pair in _complete(cell)]
         usable = [(seed, run, base) for seed, run, base in pairs if run and base and run.matches(base)]
         if runs_of(cell) not in cells and usable and all(run.matches(usable[0][1]) for _, run, _ in usable):
-            names = wording.names(runs_of(cell)[0])
-            cells[runs_of(cell)] = replace(_counted(usable), examples=_most(usable, names))
-    shown = min(shown, MOST) if wording.texts else 0
+            listed = _most(usable, wording.names(runs_of(cell)[0]))
+            untold = not shown and usable[0][1].given.kind == "text"
+            listed = [_without_answers(flip) for flip in listed] if untold else listed
+            cells[runs_of(cell)] = replace(_counted(usable), examples=listed)
     return Flips(_with_texts(cells, wording, shown) if shown else cells, shown)
 
 
@@ -130,6 +132,12 @@ def is_right(given: Predictions) -> NDArray[np.bool_]:
         return np.array([bool(said) and any(same_words(gold, said) for gold in golds) for golds, said in pairs], bool)
     same = given.gold == given.predicted
     return same.all(axis=1) if same.ndim == 2 else same
+
+
+def _without_answers(flip: Flip) -> Flip:
+    """A flip whose answers are parts of a text, which is not to be shown."""
+    said = {"lost": ("right", "wrong"), "gained": ("wrong", "right")}[flip.way]
+    return replace(flip, gold="a text", baseline=said[0], run=said[1])
 
 
 def _counted(arms: Sequence[_Arms]) -> CellFlips:

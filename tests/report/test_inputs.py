@@ -89,6 +89,16 @@ def test_runs_hold_the_facts_of_their_steps(session: Session, facts: ReportInput
     assert ways == {"bert → mine · seed 1", "bert → stop · seed 1", "bert → stop → mine · seed 1"}
 
 
+@pytest.mark.parametrize(
+    ("label", "task", "shown"),
+    [("minilm · cola keep 2 500 rows · s1", "cola", "cola keep 2 500 rows"), ("minilm · cola · s12", "cola", "cola"),
+     ("minilm · mnli 1250 rows → rte · s1", "rte", "rte"), ("minilm · rte → rte (stilts) · s1", "rte", "rte (stilts)"),
+     ("something else", "rte", "rte")],
+)  # fmt: skip
+def test_a_run_is_named_with_what_was_tried(label: str, task: str, shown: str) -> None:
+    assert inputs._reached(label, task) == shown
+
+
 def test_where_a_run_collapsed_the_page_has_a_view_without_it(
     session: Session, facts: ReportInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from layover.report import words
 from layover.report.colours import COLLAPSE, FAINT, INK, LINES, PAPER, VERDICTS, ink, paler, shade
 from layover.report.facts import RunFacts
+from layover.report.heat import ROLES
 from layover.stats.paired import Cell
 from layover.stats.transfer import Average, Matrix
 
@@ -21,7 +22,6 @@ Field = Literal["selection", "loss"]
 # Text is measured when the figure is made, in a font with Arial's widths; another font in the reader's browser
 # may be wider, so texts at the edge get room.
 FONT = "Arial, 'Liberation Sans', Helvetica, sans-serif"
-ROLES = {"target": "Targets", "probing": "Probing tasks"}
 CELL_WIDTH, CELL_HEIGHT = 62, 28
 MOST_LINES = 240  # learning curves drawn at once; more are a smear and a megabyte
 

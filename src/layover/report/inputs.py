@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -137,13 +138,19 @@ def _lineage(plan: Plan, key: str) -> list[str]:
         ways = [_lineage(plan, parent) for parent in step.of]
         return [ways[0][0], " + ".join(" → ".join(way[1:]) for way in ways)]
     own = {"joint": " + ".join(task.name for task in step.tasks), "measure": "forgetting"}
-    name = step.task.name if isinstance(step, Train | Probe | Member) else own[step.kind]
+    name = _reached(plan.labels[key], step.task.name) if isinstance(step, Train | Probe | Member) else own[step.kind]
     before = [k for k in step.parents if not isinstance(plan.steps[k], Choose)]
     if isinstance(step, Joint | Measure):
         before = [step.start] if step.start else []
     if before:
         return [*_lineage(plan, before[0]), name]
     return [next(name for name, encoder in plan.encoders.items() if encoder.identity == step.encoder), name]
+
+
+def _reached(label: str, task: str) -> str:
+    """A task with what a step's label says of it beside its name: "cola keep 2 500 rows"."""
+    found = re.search(rf"(?:^|[·→] ){re.escape(task)}((?: [^·→]+)?) · s\d+( \(\d+\))?$", label)
+    return task + found[1] if found else task
 
 
 def _task(plan: Plan, runs: list[RunFacts], name: str) -> TaskFacts:

@@ -167,13 +167,16 @@ def status(asked: Asked, as_json: JsonOption = False) -> None:
 def report(
     asked: Asked,
     out: Annotated[Path | None, typer.Option("--out", help="Default: <name of the study>.html here.")] = None,
-    tables: Annotated[Path | None, typer.Option("--tables", help="Also write CSV and LaTeX tables here.")] = None,
-    figures: Annotated[Path | None, typer.Option("--figures", help="Also write SVG, PNG and PDF figures here.")] = None,
+    tables: Annotated[Path | None, typer.Option("--tables", help="Also CSV, LaTeX and Markdown tables, here.")] = None,
+    figures: Annotated[Path | None, typer.Option("--figures", help="Also SVG, PNG and PDF figures, here.")] = None,
+    examples: Annotated[
+        int, typer.Option("--examples", min=0, max=12, help="Texts on the page, of each cell's examples that flipped.")
+    ] = 0,
 ) -> None:
     """One self-contained HTML page with everything that was found."""
     session = asked.session()
     with _writing_to(out or Path()):
-        path = session.report(out or Path(f"{session.plan.study.name}.html"), tables, figures)
+        path = session.report(out or Path(f"{session.plan.study.name}.html"), tables, figures, examples)
     console.say(f"report: {path.resolve()}")
     for folder in (tables, figures):
         if folder:

@@ -198,13 +198,19 @@ class Session:
             raise StudyError(Problem("strategies", "none is direct, so there is nothing to measure against", hint))
         return against
 
-    def report(self, path: str | Path, tables: Path | None = None, figures: Path | None = None) -> Path:
-        """Write the report as one self-contained HTML page, and its tables and figures into folders where given."""
-        from layover.report.build import build, write_figures, write_tables
+    def report(
+        self, path: str | Path, tables: Path | None = None, figures: Path | None = None, examples: int = 0
+    ) -> Path:
+        """Write the report as one self-contained HTML page, and its tables and figures into folders where given.
+
+        The page shows the text of so many `examples` (12 at most) of each cell, of those that its stop turned.
+        """
+        from layover.report.build import build
         from layover.report.inputs import inputs_of
+        from layover.report.outputs import write_figures, write_tables
 
         self.store.refresh()
-        path, inputs = Path(path), inputs_of(self.plan, self.store)
+        path, inputs = Path(path), inputs_of(self.plan, self.store, examples)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(build(inputs), encoding="utf-8")
         for write, folder in ((write_tables, tables), (write_figures, figures)):

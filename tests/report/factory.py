@@ -8,6 +8,7 @@ import numpy as np
 
 from layover.predictions import Predictions
 from layover.report.facts import ReportInputs, RunFacts, TaskFacts
+from layover.report.flips import Wording, flips_of
 from layover.stats.contrast import contrast
 from layover.stats.table import check
 from layover.stats.transfer import transfer
@@ -16,9 +17,11 @@ ODD_SOURCE = '<script>alert("x")</script>'
 ODD_TARGET = "ré&te_{100%} </script><b>'"
 SOURCES = ("mnli", "commonsenseqa", ODD_SOURCE)
 TARGETS = ("rte", "cb", ODD_TARGET)
-EFFECTS = {("mnli", "rte"): 11.0, ("commonsenseqa", "cb"): -12.0}
+EFFECTS = {("mnli", "rte"): 15.0, ("commonsenseqa", "cb"): -16.0}
 FAILED, MISSING, COLLAPSED = ("mnli", "cb", 3), (ODD_SOURCE, "rte", 2), ("commonsenseqa", "rte", 1)
 ERROR = "OutOfMemory: <img src=x onerror=alert(1)>"
+TEXT = "Row {}: <img src=x onerror=alert(1)>"
+WORDING = Wording(lambda key: "", lambda key: ("no", "yes"), lambda task, rows: {(r, 0): TEXT.format(r) for r in rows})
 
 
 def inputs(with_runs: bool = True) -> ReportInputs:
@@ -31,7 +34,7 @@ def inputs(with_runs: bool = True) -> ReportInputs:
         for name in TARGETS
     ]
     study = {
-        "name": "does-a-stop-help", "encoders": ["minilm"], "seeds": [1, 2, 3, 4, 5, 6], "selection": "holdout",
+        "name": "does-a-stop-help", "encoders": ["minilm"], "seeds": [1, 2, 3], "selection": "holdout",
         "tasks": {"target": list(TARGETS)}, "strategies": {"stilts": {"kind": "stilts", "sources": list(SOURCES)}},
         "recipe": {"learning_rate": 2e-5}, "contrasts": [{"of": ["stilts"], "against": "direct", "correct": "holm"}],
     }  # fmt: skip
@@ -44,6 +47,7 @@ def inputs(with_runs: bool = True) -> ReportInputs:
         provenance={"layover": "0.1.0", "torch": "2.11.0", "transformers": "5.17.0", "machine": "8 cores, no GPU"},
         tasks=tasks,
         generated="2026-01-31 12:00 UTC",
+        flips=flips_of([kept, without], predictions.get, WORDING, shown=4),
     )
 
 
@@ -52,13 +56,14 @@ def observations() -> tuple[list[dict[str, Any]], dict[str, Predictions], list[R
     rows, predictions, runs = [], {}, []
     for target in TARGETS:
         gold = rng.integers(2, size=400).astype(float)
+        hard = rng.random(400)  # what is hard is hard for every run, so that seeds differ little
         for source in ("", *SOURCES):
-            for seed in (1, 2, 3, 4, 5, 6):
+            for seed in (1, 2, 3):
                 key = f"{abs(hash((TARGETS.index(target), ('', *SOURCES).index(source), seed))):064x}"[-64:]
                 cell = (source, target, seed)
                 status = {FAILED: f"failed: {ERROR}", MISSING: "missing"}.get(cell, "ok")
                 status = "degenerate: constant prediction" if cell == COLLAPSED else status
-                right = rng.random(400) < 0.7 + EFFECTS.get((source, target), 0.0) / 100
+                right = hard + rng.normal(0, 0.02, 400) < 0.7 + EFFECTS.get((source, target), 0.0) / 100
                 predicted = np.ones(400) if cell == COLLAPSED else np.where(right, gold, 1 - gold)
                 value = 100 * float((predicted == gold).mean())
                 lost = status.startswith(("failed", "missing"))

@@ -11,9 +11,10 @@ import pytest
 from tests.report.factory import ODD_SOURCE, inputs
 from tests.stats.tables import row
 
-from layover.report.build import build, write_tables
+from layover.report.build import build
 from layover.report.facts import ReportInputs
 from layover.report.forgetting import forgetting_rows
+from layover.report.outputs import write_tables
 from layover.stats.table import check
 
 

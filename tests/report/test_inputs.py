@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.kit import FAST, Command, study_words, write_rows, write_study
 
 from layover import observations
+from layover.predictions import Predictions
 from layover.report import inputs
-from layover.report.build import build, limits
+from layover.report.build import build
 from layover.report.facts import ReportInputs
+from layover.report.limits import limits
+from layover.report.wording import texts_of
 from layover.session import Session, run
+from layover.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +89,16 @@ def test_runs_hold_the_facts_of_their_steps(session: Session, facts: ReportInput
     assert ways == {"bert → mine · seed 1", "bert → stop · seed 1", "bert → stop → mine · seed 1"}
 
 
+@pytest.mark.parametrize(
+    ("label", "task", "shown"),
+    [("minilm · cola keep 2 500 rows · s1", "cola", "cola keep 2 500 rows"), ("minilm · cola · s12", "cola", "cola"),
+     ("minilm · mnli 1250 rows → rte · s1", "rte", "rte"), ("minilm · rte → rte (stilts) · s1", "rte", "rte (stilts)"),
+     ("something else", "rte", "rte")],
+)  # fmt: skip
+def test_a_run_is_named_with_what_was_tried(label: str, task: str, shown: str) -> None:
+    assert inputs._reached(label, task) == shown
+
+
 def test_where_a_run_collapsed_the_page_has_a_view_without_it(
     session: Session, facts: ReportInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,3 +143,51 @@ def test_the_command_writes_what_is_asked_for(session: Session, command: Command
     wrong = command("report", study, "--store", store, "--out", "file/r.html")
     assert wrong.code == 2
     assert "cannot be written" in wrong.err
+
+
+def test_examples_that_flipped_are_shown_as_text_only_where_asked(
+    session: Session, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    direct = session.plan.find("bert · mine · s1")
+    found = Store.predictions
+
+    def one_side_wrong(store: Store, key: str) -> Predictions | None:
+        given = found(store, key)
+        return given and replace(given, predicted=given.gold if key == direct else 1 - given.gold)
+
+    monkeypatch.setattr(Store, "predictions", one_side_wrong)
+    rows = [row["text"] for row in _validation_rows(session)]
+    study, store = session.store.root.parent / "study.toml", session.store.root
+    assert command("report", study, "--store", store).code == 0
+    bare = Path("small.html").read_text(encoding="utf-8")
+    assert not [text for text in rows if text in bare]
+    assert "adds their text" in bare
+    (cell,) = inputs.inputs_of(session.plan, session.store, 12).flips.cells.values()
+    assert [flip.text for flip in cell.examples] == [rows[flip.place[0]] for flip in cell.examples]
+    assert len(cell.examples) == cell.n == 6
+    assert {flip.gold for flip in cell.examples} == {"no", "yes"}
+    assert command("report", study, "--store", store, "--examples", "4").code == 0
+    html = Path("small.html").read_text(encoding="utf-8")
+    assert sum(text in html for text in rows) == 4
+    assert "the text of 4 at most is shown for each cell" in html
+    assert command("report", study, "--store", store, "--examples", "13").code == 2
+
+
+def _validation_rows(session: Session) -> list[dict[str, Any]]:
+    lines = session.plan.sources["mine"].files["validation"].read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_texts_are_those_of_the_rows_that_were_asked_for(session: Session) -> None:
+    rows = [row["text"] for row in _validation_rows(session)]
+    assert texts_of(session.plan, "mine", [0, 5]) == {(0, 0): rows[0], (5, 0): rows[5]}
+
+
+def test_where_the_data_has_moved_rows_are_shown_without_text(session: Session) -> None:
+    file = session.plan.sources["mine"].files["validation"]
+    content = file.read_bytes()
+    file.unlink()
+    try:
+        assert texts_of(session.plan, "mine", [0]) == {}
+    finally:
+        file.write_bytes(content)

@@ -5,12 +5,17 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from tests.report.factory import ERROR, ODD_SOURCE, ODD_TARGET, TARGETS, inputs
+from tests.report.factory import ERROR, ODD_SOURCE, ODD_TARGET, SOURCES, TARGETS, inputs
 from tests.stats.tables import row
 
 from layover.report import figures, words
-from layover.report.build import build, limits, plain, seconds, troubles, write_figures, write_tables
+from layover.report.answer import answers
+from layover.report.build import build
+from layover.report.colours import shade
 from layover.report.facts import ReportInputs, TaskFacts
+from layover.report.limits import limits, troubles
+from layover.report.outputs import write_figures, write_tables
+from layover.report.words import plain, seconds
 from layover.stats.table import check
 from layover.stats.transfer import transfer
 
@@ -53,12 +58,14 @@ def html(study):
 
 def test_the_answer_comes_first_and_is_made_of_the_numbers(study, html):
     cell = study.transfer[0].matrix().cells["mnli", "rte"]
-    sentence = words.answer(study.transfer[0])[0]
-    assert f"mnli helps rte ({words.points(cell.delta)} points, 95% {words.interval(cell.low, cell.high)})" in sentence
-    assert "commonsenseqa hurts cb" in sentence
-    assert sentence.endswith("7 of 9 cells are within noise.")
+    (answer,) = answers(study.transfer)
+    assert answer.lead == "stilts pays in 1 of 9 cells and hurts in 1; 7 are within noise."
+    details = dict(answer.details)
+    assert details["Pays"] == f"mnli → rte {words.points(cell.delta)} (95% {words.interval(cell.low, cell.high)})."
+    assert details["Hurts"].startswith("commonsenseqa → cb −")
+    assert details["Collapse"].startswith("1 of 34 runs (2.9%) learnt nothing (degenerate); without them")
     text = Page(html).text
-    assert text.index(sentence) < text.index("Differences to direct")
+    assert text.index(answer.lead) < text.index(details["Pays"]) < text.index("Differences to direct")
 
 
 def test_every_number_of_the_matrix_is_on_the_page(study, html):
@@ -70,8 +77,9 @@ def test_every_number_of_the_matrix_is_on_the_page(study, html):
 
 def test_data_never_becomes_html(html):
     page = Page(html)
-    assert [tag for tag, _ in page.tags].count("script") == 1
-    assert not [tag for tag, _ in page.tags if tag in ("b", "img", "iframe", "object")]
+    assert [attrs.get("type") for tag, attrs in page.tags if tag == "script"] == ["application/json", None]
+    assert not [tag for tag, _ in page.tags if tag in ("img", "iframe", "object")]
+    assert not [attrs for tag, attrs in page.tags if tag == "b" and "style" not in attrs]  # the dots of intervals
     assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
     for name in (ODD_SOURCE, ODD_TARGET, ERROR):
         assert name in page.text
@@ -95,9 +103,12 @@ def test_markup_in_any_field_is_shown_as_text(study, where):
         runs=runs,
         transfer=study.transfer[:1],
     )
-    page = Page(build(changed))
-    assert [tag for tag, _ in page.tags].count("script") == 1
-    assert "<script>alert(1)</script>" in page.text or any(evil in str(attrs) for _, attrs in page.tags)
+    changed_html = build(changed)
+    page = Page(changed_html)
+    assert [tag for tag, _ in page.tags].count("script") == 2
+    assert "<script>alert(1)</script>" not in changed_html
+    shown = evil[:12] if where == "key" else evil  # keys are shown shortened
+    assert shown in page.text or any(shown in str(attrs) for _, attrs in page.tags)
 
 
 def test_the_page_names_no_other_address_and_no_id_twice(html):
@@ -146,7 +157,7 @@ def test_a_cell_without_runs_is_shown_as_missing(study):
     page = Page(build(ReportInputs(study={}, observations=check(rows), transfer=[found])))
     labels = [attrs["aria-label"] for _, attrs in page.tags if attrs.get("aria-label", "").startswith("mnli → rte")]
     assert labels == ["mnli → rte: no value; missing; 0 seeds"]
-    assert "no effect of stilts can be told from these runs; 1 of 1 cells is missing." in page.text
+    assert "Nothing is known yet of mnli → rte: the cell is missing." in page.text
 
 
 def test_tables_as_csv_and_latex(study, tmp_path):
@@ -154,6 +165,7 @@ def test_tables_as_csv_and_latex(study, tmp_path):
     assert names == {
         "cells.csv", "contrasts.csv", "observations.csv", "matrix-minilm-stilts.csv", "matrix-minilm-stilts.tex",
         "matrix-minilm-stilts-without-degenerate.csv", "matrix-minilm-stilts-without-degenerate.tex",
+        "matrix-minilm-stilts.md", "matrix-minilm-stilts-without-degenerate.md",
     }  # fmt: skip
     assert {path.name for path in tmp_path.iterdir()} == names
     tex = (tmp_path / "matrix-minilm-stilts.tex").read_text()
@@ -161,6 +173,10 @@ def test_tables_as_csv_and_latex(study, tmp_path):
     delta = words.points(study.transfer[0].matrix().cells["mnli", "rte"].delta)
     assert rf"$\mathbf{{{delta}}}$" in tex
     assert tex.count(r"\\") == 1 + len(TARGETS) + 1
+    text = (tmp_path / "matrix-minilm-stilts.md").read_text()
+    assert rf"| **{delta}** |" in text
+    assert r"ré\&te\_{100%} \</script\>\<b\>'" in text
+    assert [line.count("|") for line in text.splitlines()[:6]] == [len(SOURCES) + 3] * 6
     lines = (tmp_path / "matrix-minilm-stilts.csv").read_text().splitlines()
     assert len(lines) == 1 + len(TARGETS) + 1
     matrix = study.transfer[0].matrix()
@@ -174,7 +190,13 @@ def test_figures_as_svg_png_and_pdf(study, tmp_path):
     paths = write_figures(replace(study, transfer=study.transfer[:1]), tmp_path)
     assert {path.name for path in paths} == {
         f"{stem}.{ending}"
-        for stem in ("heatmap-minilm-stilts", "intervals-minilm-stilts", "curves-selection", "curves-loss")
+        for stem in (
+            "heatmap-minilm-stilts",
+            "intervals-minilm-stilts",
+            "curves-selection",
+            "curves-loss",
+            "ranks-1-stilts-target",
+        )
         for ending in ("svg", "png", "pdf")
     }
     starts = {"svg": b"<svg", "png": b"\x89PNG", "pdf": b"%PDF"}
@@ -193,7 +215,7 @@ def test_the_largest_difference_has_the_fullest_colour(study):
     cells = study.transfer[0].matrix().cells
     largest = max((cell.delta for cell in cells.values() if cell.delta is not None), key=abs)
     fills = {value["text"]: value["fill"] for value in _values(figures.heatmap(study.transfer[0].matrix()).to_dict())}
-    assert fills[words.points(largest)] == figures.shade(largest, abs(largest)) in ("#2166ac", "#b2182b")
+    assert fills[words.points(largest)] == shade(largest, abs(largest)) in ("#2166ac", "#b2182b")
     assert list(fills.values()).count(fills[words.points(largest)]) == 1
 
 
@@ -210,12 +232,13 @@ def _values(spec):
 def test_the_answer_begins_with_the_largest_gain():
     rows = [row("direct", "", target, seed, 50) for target in ("cb", "rte") for seed in range(5)]
     rows += [row("stilts", "mnli", t, seed, 50 + up) for t, up in (("cb", 8), ("rte", 20)) for seed in range(5)]
-    sentence = words.answer(transfer(rows))[0]
-    assert 0 == sentence.index("mnli helps rte (+20.0") < sentence.index("mnli helps cb (+8.0")
+    (answer,) = answers([transfer(rows)])
+    pays = dict(answer.details)["Pays"]
+    assert 0 == pays.index("mnli → rte +20.0") < pays.index("mnli → cb +8.0")
 
 
 def test_numbers_are_printed_as_readers_expect():
     assert [words.points(v) for v in (3.14, -0.44, -0.04, 0.0, None)] == ["+3.1", "−0.4", "0.0", "0.0", "–"]
     assert [words.p_value(v) for v in (0.0004, 0.0314, 1.0, None)] == ["< 0.001", "0.031", "1.000", "–"]
-    assert [seconds(v) for v in (12, 200, 9000, None)] == ["12 s", "3 min", "2.5 h", "–"]
+    assert [seconds(v) for v in (12, 200, 9000, 864_000, None)] == ["12 s", "3 min", "2.5 h", "10.0 days", "–"]
     assert plain({"a": {"b": [1, 2]}, "c": True}) == "a b 1, 2; c yes"

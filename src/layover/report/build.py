@@ -7,112 +7,157 @@ import hashlib
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
-from pathlib import Path
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from layover.report import figures, tables, words
-from layover.report.facts import ReportInputs, RunFacts
+from layover.report import figures, figures_papers, words
+from layover.report.analyses import ranked
+from layover.report.answer import answers, rank_words
+from layover.report.data import data_of
+from layover.report.facts import ReportInputs
 from layover.report.forgetting import forgetting_rows
-from layover.stats.table import is_degenerate, is_failed, labelled
-from layover.stats.transfer import Matrix, Transfer
+from layover.report.heat import heat_rows
+from layover.report.limits import limits, recipes, troubles
+from layover.report.maps import correlation_map, decimal, rival_map
+from layover.report.spent import spent
+from layover.stats.paired import Cell
+from layover.stats.table import labelled
+from layover.stats.transfer import Average, Matrix, Transfer
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+SCRIPTS = ("cells.js", "curves.js", "tables.js")
+LONG = 60  # rows of a table that is folded away at first
+
 
 def build(inputs: ReportInputs) -> str:
     """The report as HTML that needs no other file and no network."""
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    package = files("layover.report")
-    script = package.joinpath("page.js").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    folder = files("layover.report").joinpath("sections")
+    script = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS)
+    loader = PackageLoader("layover.report", "sections")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {
-        "points": words.points, "score": words.score, "p": words.p_value, "plain": plain, "seconds": seconds,
-        "nats": words.nats, "change": words.change,
+        "points": words.points, "score": words.score, "p": words.p_value, "plain": words.plain,
+        "seconds": words.seconds, "nats": words.nats, "change": words.change, "plural": words.plural,
+        "breakable": breakable, "decimal": decimal,
     }  # fmt: skip
-    environment.globals |= {"interval": words.interval, "arrow": words.arrow, "describe": words.describe}
-    template = environment.from_string(package.joinpath("page.html.j2").read_text(encoding="utf-8"))
-    return template.render(
+    environment.globals |= {
+        "interval": words.interval,
+        "arrow": words.arrow,
+        "bar": bar,
+        "reach_of": _reach,
+        "LONG": LONG,
+    }
+    numbered = count()
+    return environment.get_template("page.html.j2").render(
         inputs=inputs,
         study=inputs.study,
-        answer=words.answer(inputs.transfer[0] if inputs.transfer else None),
-        views=[_view(number, one) for number, one in enumerate(inputs.transfer)],
+        answers=answers(inputs.transfer),
+        views=[_view(one, numbered) for one in inputs.transfer],
         correction=words.CORRECTIONS,
         scores=score_rows(inputs.observations),
         forgotten=forgetting_rows(inputs.observations),
         contrasts=inputs.contrasts,
-        runs={run.key: run for run in inputs.runs},
-        curves=_curves(inputs.runs),
+        correlated=[(one, correlation_map(one)) for one in inputs.analyses.correlations],
+        rivals=[(one, rival_map(one)) for one in inputs.analyses.rivals],
+        links=[(one, [link for link in one.links if not link.target]) for one in inputs.analyses.links],
+        ranks=[
+            (one, rank_words(one), _drawn(figures_papers.rank_chart(one), f"ranks-{place}"))
+            for place, one in enumerate(ranked(inputs.transfer[0]) if inputs.transfer else [])
+        ],
+        pictures=_pictures(inputs),
+        runs=inputs.runs,
+        places={run.key: place for place, run in enumerate(inputs.runs)},
+        drawn=any(run.curve for run in inputs.runs),
+        spent=spent(inputs),
         limits=limits(inputs),
         troubles=troubles(inputs),
         recipes=recipes(inputs.runs),
-        style=Markup(package.joinpath("page.css").read_text(encoding="utf-8")),
+        style=Markup(folder.joinpath("page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data=Markup(data_of(inputs)),
     )
 
 
-def write_tables(inputs: ReportInputs, folder: Path) -> list[Path]:
-    """Write the tables of a report as CSV and LaTeX into `folder`."""
-    return tables.write_tables(inputs, folder)
-
-
-def write_figures(inputs: ReportInputs, folder: Path) -> list[Path]:
-    """Write the figures of a report as SVG, PNG and PDF into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    charts: dict[str, Any] = {}
-    for one in inputs.transfer:
-        suffix = "-without-degenerate" if one.without_degenerate else ""
-        for name, matrix in tables.named(one.matrices):
-            charts[f"heatmap-{name}{suffix}"] = figures.heatmap(matrix)
-            charts[f"intervals-{name}{suffix}"] = figures.forest(matrix)
-    charts |= {"curves-selection": figures.curves(inputs.runs, "selection")}
-    charts |= {"curves-loss": figures.curves(inputs.runs, "loss")}
-    return [
-        path
-        for name, chart in charts.items()
-        if chart is not None
-        for path in figures.write_chart(chart, folder / name)
-    ]
-
-
-def _view(number: int, one: Transfer) -> dict[str, Any]:
-    """One set of matrices with their figures: all runs, or without degenerate ones."""
-    matrices = [_matrix(f"v{number}m{place}", matrix) for place, matrix in enumerate(one.matrices)]
-    return {"without": one.without_degenerate, "transfer": one, "matrices": matrices}
-
-
-def _matrix(prefix: str, matrix: Matrix) -> dict[str, Any]:
-    from markupsafe import Markup
-
-    plot = figures.forest(matrix)
-    # vl-convert escapes text in the SVG that it writes; a test holds it to that.
+def _pictures(inputs: ReportInputs) -> dict[str, list[tuple[str, Any]]]:
+    """Figures that are drawn when the page is made, by section, each with what it shows."""
+    found = inputs.analyses
+    charts = {
+        "sizes": figures_papers.size_curves(found.sizes) if found.sizes else [],
+        "layers": figures_papers.layer_curves(found.layers) if found.layers else [],
+        "grid": [("trials", figures_papers.trials(found.grids))] if found.grids else [],
+    }
     return {
-        "id": prefix,
-        "matrix": matrix,
-        "title": words.title(matrix),
-        "heatmap": Markup(figures.svg(figures.heatmap(matrix), f"{prefix}h")),
-        "forest": Markup(figures.svg(plot, f"{prefix}f")) if plot is not None else "",
+        section: [(name, _drawn(chart, f"{section}-{name}")) for name, chart in some]
+        for section, some in charts.items()
     }
 
 
-def _curves(runs: Sequence[RunFacts]) -> list[tuple[str, Any]]:
+def _drawn(chart: Any, prefix: str) -> Any:
     from markupsafe import Markup
 
-    drawn = []
-    fields: tuple[tuple[str, figures.Field], ...] = (
-        ("Score on the selection set", "selection"),
-        ("Training loss", "loss"),
-    )
-    for heading, name in fields:
-        chart = figures.curves(runs, name)
-        if chart is not None:
-            drawn.append((heading, Markup(figures.svg(chart, name))))
-    return drawn
+    return Markup(
+        figures.svg(chart, prefix)
+    )  # vl-convert escapes text in the SVG that it writes; a test holds it to that
+
+
+def _view(one: Transfer, numbered: count[int]) -> dict[str, Any]:
+    """One set of matrices as the page shows it: all runs, or without degenerate ones."""
+    return {"transfer": one, "matrices": [_matrix(next(numbered), matrix) for matrix in one.matrices]}
+
+
+def _matrix(number: int, matrix: Matrix) -> dict[str, Any]:
+    means = sorted(matrix.averages.items(), key=lambda item: (item[0][0] != "target", -(item[1].delta or 0)))
+    return {
+        "id": f"m{number}",
+        "number": number,
+        "matrix": matrix,
+        "title": words.title(matrix),
+        "groups": heat_rows(matrix),
+        "averages": [(role, source, mean) for (role, source), mean in means],
+        "reach": _reach(list(matrix.cells.values())),
+        "reach_of_averages": _reach(list(matrix.averages.values())),
+    }
+
+
+def _reach(effects: Sequence[Any]) -> float:
+    """How far the axis of intervals goes; one interval that is much wider than all effects runs off it."""
+    known = [one for one in effects if one.delta is not None]
+    ends = [abs(value) for one in known for value in (one.delta, one.low, one.high) if value is not None]
+    largest = max((abs(one.delta) for one in known), default=1.0)
+    return max(1.0, min(max(ends, default=1.0), 3 * largest))
+
+
+def bar(one: Cell | Average, reach: float) -> dict[str, Any] | None:
+    """Where an interval and its middle stand on an axis from -reach to reach, in per cent of its width."""
+    if one.delta is None:
+        return None
+
+    def place(value: float) -> float:
+        return round(50 + 50 * max(-reach, min(reach, value)) / reach, 1)
+
+    low, high = (place(one.delta if end is None else end) for end in (one.low, one.high))
+    off = [side for side, end in (("left", one.low), ("right", one.high)) if end is not None and abs(end) > reach]
+    return {"left": low, "width": round(high - low, 1), "middle": place(one.delta), "off": off}
+
+
+def breakable(name: str) -> Any:
+    """A name that may be broken after an underscore, a dot, a slash or a plus sign."""
+    from markupsafe import Markup, escape
+
+    text = str(escape(name))
+    for sign in "_/+":
+        text = text.replace(sign, f"{sign}<wbr>")
+    return Markup(text)
 
 
 def score_rows(observations: DataFrame) -> list[dict[str, Any]]:
@@ -136,113 +181,6 @@ def _score_row(group: tuple[str, ...], rows: list[dict[str, Any]]) -> dict[str, 
         "mean": mean, "sd": spread, "n": len(values),
         "seeds": [(row.get("seed"), _number(row.get("value")), _text(row.get("status")) or "ok") for row in rows],
     }  # fmt: skip
-
-
-def recipes(runs: Sequence[RunFacts]) -> dict[str, Any]:
-    """What all runs' recipes share, and for each other setting the tasks that use each value."""
-    settings: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for run in runs:
-        for name, value in run.recipe.items():
-            settings[name][plain(value)].add(run.task)
-    shared = {name: next(iter(values)) for name, values in settings.items() if len(values) == 1}
-    varied = {
-        name: {value: sorted(tasks) for value, tasks in sorted(values.items())}
-        for name, values in settings.items()
-        if len(values) > 1
-    }
-    return {"shared": shared, "varied": varied}
-
-
-def limits(inputs: ReportInputs) -> list[str]:
-    """In plain words: which split selected, what was cut short, and where inputs did not fit."""
-    said = {
-        "holdout": "The best epoch of each run was chosen on a part of the training data that was held out; "
-        "scores are on the validation set, which chose nothing.",
-        "validation": "The best epoch of each run was chosen on the validation set, on which scores are reported too, "
-        "as the papers did; such scores are a little too high, in all arms alike.",
-        "none": "No epoch was chosen: every run ended with its last weights, and scores are on the validation set.",
-    }
-    selected = [run.n_selection > 0 for run in inputs.runs if run.n_selection is not None]
-    way = inputs.study.get("selection") if any(selected) or not selected else "none"
-    found = [said[way]] if way in said else []
-    holds_out = inputs.study.get("selection") != "validation"
-    used = {
-        "training": [(run, run.n_train, (run.n_selection or 0) * holds_out, "train") for run in inputs.runs],
-        "validation": [(run, run.n_validation, 0, "validation") for run in inputs.runs],
-    }
-    for word, counted in used.items():
-        cut = {
-            f"{run.task} {n:,} of {run.available[split]:,}"
-            for run, n, beside, split in counted
-            if n is not None and split in run.available and n + beside < run.available[split]
-        }
-        found += [f"Only a part of the {word} examples was used: {'; '.join(sorted(cut))}."] if cut else []
-    long, lost = (_largest(inputs, shares) for shares in ("truncated", "lost"))
-    found += [f"Inputs that did not fit and were cut: {long}."] if long else []
-    found += (
-        [f"What is asked about text that was cut off is not trained on, and counts as wrong: {lost}."] if lost else []
-    )
-    if not any(task.n_validation for task in inputs.tasks) and not found:
-        return ["Nothing is recorded about limits or about the split that selected."]
-    return found
-
-
-def _largest(inputs: ReportInputs, shares: str) -> str:
-    """Of every task the largest share in its runs and splits, in words, where there is one."""
-    found: dict[str, float] = defaultdict(float)
-    for run in inputs.runs:
-        found[run.task] = max(found[run.task], *getattr(run, shares).values(), 0.0)
-    return ", ".join(f"{task} {100 * share:.1f}%" for task, share in sorted(found.items()) if share > 0)
-
-
-def troubles(inputs: ReportInputs) -> list[dict[str, str]]:
-    """Runs that failed, are missing, or collapsed: what, and why."""
-    found: dict[tuple[str, str], dict[str, str]] = {}
-    for run in inputs.runs:
-        if is_failed(run.status) or is_degenerate(run.status) or run.status in ("missing", "blocked"):
-            found[run.key, ""] = _trouble(run.way, run.status, run.error)
-    for row in inputs.observations.to_dict("records"):
-        status, key = _text(row.get("status")), _text(row.get("key"))
-        if status in ("", "ok") or (key, "") in found:
-            continue
-        way = words.arrow(_text(row.get("source")), _text(row.get("target")))
-        what = f"{way} · {_text(row.get('strategy'))} · seed {row.get('seed')}"
-        found.setdefault((key or what, "table"), _trouble(what, status, ""))
-    return sorted(found.values(), key=lambda one: (one["word"], one["what"]))
-
-
-def _trouble(what: str, status: str, error: str) -> dict[str, str]:
-    word, _, reason = status.partition(":")
-    return {"what": what, "word": word, "why": reason.strip() or error or "no reason is recorded"}
-
-
-def plain(value: Any) -> str:
-    """A value of plain data as text for a reader."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, int):
-        return f"{value:,}" if abs(value) >= 10_000 else str(value)
-    if isinstance(value, Mapping):
-        nested = any(isinstance(item, (Mapping, list, tuple)) for item in value.values())
-        return ("; " if nested else ", ").join(f"{name} {plain(item)}" for name, item in value.items()) or "–"
-    if isinstance(value, (list, tuple)):
-        nested = any(isinstance(item, Mapping) for item in value)
-        return (" · " if nested else ", ").join(plain(item) for item in value) or "–"
-    return str(value)
-
-
-def seconds(value: Any) -> str:
-    """A duration: "48 s", "3 min", "1.5 h"."""
-    if not _known(value):
-        return "–"
-    number = float(value)
-    if number < 90:
-        return f"{number:.0f} s"
-    return f"{number / 60:.0f} min" if number < 5400 else f"{number / 3600:.1f} h"
 
 
 def _text(value: Any) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from layover.report.analyses import Analyses
+from layover.report.flips import Flips
 from layover.stats.contrast import Contrast
 from layover.stats.transfer import Transfer
 
@@ -21,7 +23,8 @@ class RunFacts:
     """One step: who it is, how it ended, and, where it is finished, what it used and how it went.
 
     `status` is ok, degenerate: <why>, failed, blocked, running or missing. `lineage` leads from the encoder to the
-    task. `chosen` is what a sweep chose. `n_*` are the questions used (most rows ask one thing), `available` those
+    task. `parents` are the keys of the steps that it needs.
+    `chosen` is what a sweep chose. `n_*` are the questions used (most rows ask one thing), `available` those
     there were by split, `truncated` the share of examples cut by split, `lost` that of targets whose text was cut off.
     `majority` is a share; `best_step` the step whose weights were kept.
     """
@@ -34,6 +37,7 @@ class RunFacts:
     task: str = ""
     seed: int | None = None
     start: str = ""
+    parents: Sequence[str] = ()
     error: str = ""
     chosen: Mapping[str, Any] | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -73,6 +77,7 @@ class ReportInputs:
     """Everything that a report shows; whatever is missing is shown as missing.
 
     `transfer` holds the matrices with all runs first and, where there are any degenerate ones, without these second.
+    `requested` is the number of trainings there would be if nothing were shared; 0 where it is not known.
     """
 
     study: dict[str, Any]
@@ -83,3 +88,6 @@ class ReportInputs:
     provenance: dict[str, Any] = field(default_factory=dict)
     tasks: Sequence[TaskFacts] = ()
     generated: str = ""
+    flips: Flips = field(default_factory=Flips)
+    requested: int = 0
+    analyses: Analyses = field(default_factory=Analyses)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from layover.report import words
+from layover.report.colours import COLLAPSE, FAINT, INK, LINES, PAPER, VERDICTS, ink, paler, shade
 from layover.report.facts import RunFacts
+from layover.report.heat import ROLES
 from layover.stats.paired import Cell
 from layover.stats.transfer import Average, Matrix
 
@@ -20,14 +22,6 @@ Field = Literal["selection", "loss"]
 # Text is measured when the figure is made, in a font with Arial's widths; another font in the reader's browser
 # may be wider, so texts at the edge get room.
 FONT = "Arial, 'Liberation Sans', Helvetica, sans-serif"
-INK, FAINT = "#1f2430", "#5b6270"
-HELPS, HURTS, NOISE, COLLAPSE = "#2166ac", "#b2182b", "#8a8f99", "#9a6700"
-VERDICTS = {"helps": HELPS, "hurts": HURTS, "within noise": NOISE, "collapse": COLLAPSE, "untested": NOISE}
-SCALE = (
-    (178, 24, 43), (214, 96, 77), (244, 165, 130), (253, 219, 199), (247, 247, 247),
-    (209, 229, 240), (146, 197, 222), (67, 147, 195), (33, 102, 172),
-)  # fmt: skip
-ROLES = {"target": "Targets", "probing": "Probing tasks"}
 CELL_WIDTH, CELL_HEIGHT = 62, 28
 MOST_LINES = 240  # learning curves drawn at once; more are a smear and a megabyte
 
@@ -45,12 +39,12 @@ def heatmap(matrix: Matrix) -> alt.VConcatChart:
     names = [*matrix.targets(), *(f"over {ROLES.get(role, role).lower()}" for role in matrix.roles)]
     average = [_average_row(role, source, mean, limit) for (role, source), mean in matrix.averages.items()]
     parts.append(("Average", average))
-    extent = _extent(names)
+    room = extent(names)
     charts = [
-        _heat_part(heading, rows, matrix.sources, extent, first=not number)
+        _heat_part(heading, rows, matrix.sources, room, first=not number)
         for number, (heading, rows) in enumerate(parts)
     ]
-    return _styled(alt.vconcat(*charts, spacing=14))
+    return styled(alt.vconcat(*charts, spacing=14))
 
 
 def _heat_row(cell: Cell, limit: float) -> dict[str, Any]:
@@ -70,31 +64,21 @@ def _heat(
     source: str, target: str, delta: float | None, verdict: str, text: str, description: str, limit: float
 ) -> dict[str, Any]:
     beyond = verdict in ("helps", "hurts")
+    colour = shade(delta, limit)
+    fill = colour if beyond or delta is None or verdict == "collapse" else paler(colour)
     return {
         "source": source,
         "target": target,
-        "fill": shade(delta, limit),
+        "fill": fill,
         "text": text,
         "description": description,
-        "opacity": 1.0 if beyond or delta is None else 0.45,
         "weight": "bold" if beyond else "normal",
-        "ink": "#ffffff" if beyond and abs(delta or 0) > 0.62 * limit else INK,
-        "frame": COLLAPSE if verdict == "collapse" else "#ffffff",
+        "ink": ink(fill),
+        "frame": COLLAPSE if verdict == "collapse" else PAPER,
     }
 
 
-def shade(delta: float | None, limit: float) -> str:
-    """The colour of a difference: ColorBrewer's RdBu, which colour-blind readers can tell apart, white at 0."""
-    if delta is None:
-        return "#eceef1"
-    place = (max(-limit, min(limit, delta)) / limit + 1) / 2 * (len(SCALE) - 1)
-    left = min(int(place), len(SCALE) - 2)
-    share = place - left
-    mixed = [round(a + share * (b - a)) for a, b in zip(SCALE[left], SCALE[left + 1], strict=True)]
-    return "#" + "".join(f"{channel:02x}" for channel in mixed)
-
-
-def _heat_part(heading: str, rows: list[dict[str, Any]], sources: Sequence[str], extent: int, first: bool) -> Any:
+def _heat_part(heading: str, rows: list[dict[str, Any]], sources: Sequence[str], room: int, first: bool) -> Any:
     import altair as alt
 
     slanted = any(len(source) > 8 for source in sources)
@@ -103,7 +87,7 @@ def _heat_part(heading: str, rows: list[dict[str, Any]], sources: Sequence[str],
         labelAlign="left" if slanted else "center", labelPadding=6,
     )  # fmt: skip
     left = alt.Axis(
-        title=None, domain=False, ticks=False, labelLimit=extent, minExtent=extent, maxExtent=extent, labelPadding=8
+        title=None, domain=False, ticks=False, labelLimit=room, minExtent=room, maxExtent=room, labelPadding=8
     )
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("source:N", sort=list(sources), scale=alt.Scale(domain=list(sources)), axis=top if first else None),
@@ -112,7 +96,6 @@ def _heat_part(heading: str, rows: list[dict[str, Any]], sources: Sequence[str],
     )
     filled = base.mark_rect(strokeWidth=2).encode(
         color=alt.Color("fill:N", scale=None),
-        opacity=alt.Opacity("opacity:Q", scale=None, legend=None),
         stroke=alt.Stroke("frame:N", scale=None),
     )
     numbers = base.mark_text(aria=False, fontSize=12).encode(
@@ -139,17 +122,17 @@ def forest(matrix: Matrix) -> alt.VConcatChart | None:
     reach = [abs(value) for cell in cells for value in (cell.delta, cell.low, cell.high) if value is not None]
     # An interval of two seeds can be so wide that it flattens all others; such an interval runs off the panel.
     limit = max(2.0, min(max(reach), 4 * max(abs(cell.delta or 0) for cell in cells)))
-    extent = _extent([cell.source or cell.strategy for cell in cells])
+    room = extent([cell.source or cell.strategy for cell in cells])
     ordered = [(role, target) for role in matrix.roles for target in matrix.targets(role)]
     known = [(role, target) for role, target in ordered if any(c.target == target for c in cells)]
     charts = [
-        _forest_part(target, [c for c in cells if c.target == target], limit, extent, last=(role, target) == known[-1])
+        _forest_part(target, [c for c in cells if c.target == target], limit, room, last=(role, target) == known[-1])
         for role, target in known
     ]
-    return _styled(alt.vconcat(*charts, spacing=10))
+    return styled(alt.vconcat(*charts, spacing=10))
 
 
-def _forest_part(target: str, cells: list[Cell], limit: float, extent: int, last: bool) -> Any:
+def _forest_part(target: str, cells: list[Cell], limit: float, room: int, last: bool) -> Any:
     import altair as alt
 
     rows = [
@@ -168,7 +151,7 @@ def _forest_part(target: str, cells: list[Cell], limit: float, extent: int, last
     axis = alt.Axis(
         title="points over the baseline" if last else None, labels=last, ticks=last, grid=True, domain=False
     )
-    names = alt.Axis(title=None, domain=False, ticks=False, labelLimit=extent, minExtent=extent, maxExtent=extent)
+    names = alt.Axis(title=None, domain=False, ticks=False, labelLimit=room, minExtent=room, maxExtent=room)
     base = alt.Chart(alt.Data(values=rows)).encode(
         y=alt.Y("name:N", axis=names, scale=alt.Scale(padding=0.3)),
         color=alt.Color(
@@ -200,17 +183,17 @@ def curves(runs: Sequence[RunFacts], field: Field) -> alt.FacetChart | None:
         line = {"task": run.task, "through": " → ".join(run.lineage[1:-1]) or "direct", "key": run.key}
         points = [line | {"step": p["step"], "value": p[field]} for p in run.curve if p.get(field) is not None]
         rows += points
-        chosen += [point | {"chosen": True} for point in points if point["step"] == run.best_step]
+        # a line of one point would not be seen
+        chosen += [point | {"chosen": True} for point in points if point["step"] == run.best_step or len(points) == 1]
     if not rows:
         return None
-    several = len({row["through"] for row in rows}) > 1
-    legend = (
-        alt.Legend(title="through", orient="bottom", columns=4, labelLimit=160, columnPadding=36) if several else None
-    )
+    ways = sorted({row["through"] for row in rows}, key=lambda way: (way != "direct", way))
+    legend = alt.Legend(title="through", orient="bottom", columns=4, labelLimit=160, columnPadding=36)
+    legend = legend if len(ways) > 1 else None
     base = alt.Chart().encode(
         x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=4, grid=False)),
         y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)),
-        color=alt.Color("through:N", legend=legend, scale=alt.Scale(scheme="tableau10")),
+        color=alt.Color("through:N", legend=legend, scale=alt.Scale(domain=ways, range=list(LINES))),
         detail="key:N",
     )
     lines = base.mark_line(strokeWidth=1.4, opacity=0.75, aria=False)
@@ -219,14 +202,16 @@ def curves(runs: Sequence[RunFacts], field: Field) -> alt.FacetChart | None:
     chart = alt.layer(lines.transform_filter("!datum.chosen"), dots, data=data).properties(width=210, height=130)
     header = alt.Header(title=None, labelFontWeight="bold", labelFontSize=12, labelAnchor="start", labelLimit=210)
     faceted = chart.facet(facet=alt.Facet("task:N", header=header), columns=3)
-    return _styled(faceted.resolve_scale(y="independent", x="independent"))
+    return styled(faceted.resolve_scale(y="independent", x="independent"))
 
 
-def _extent(names: Sequence[str]) -> int:
+def extent(names: Sequence[str]) -> int:
+    """The room that names need at the side of a figure, in pixels."""
     return int(min(220, max([60, *(7.2 * len(name) + 8 for name in names)])))
 
 
-def _styled(chart: Any) -> Any:
+def styled(chart: Any) -> Any:
+    """A chart in the type and colours that all figures share."""
     return (
         chart.configure(font=FONT, background="#ffffff", padding={"left": 8, "top": 8, "right": 32, "bottom": 8})
         .configure_view(stroke=None)

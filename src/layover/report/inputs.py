@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 from layover import observations
 from layover.explain import Decision, decide
 from layover.plan import Plan
+from layover.report.analyses import Analyses, analyses_of
 from layover.report.facts import ReportInputs, RunFacts, TaskFacts
+from layover.report.flips import flips_of
+from layover.report.wording import wording
 from layover.stats.contrast import Contrast, contrast
 from layover.stats.table import is_degenerate
 from layover.stats.transfer import Transfer, transfer
@@ -26,20 +30,27 @@ if TYPE_CHECKING:
 KEPT_PREDICTIONS = 128  # predictions that are texts may take some megabytes each
 
 
-def inputs_of(plan: Plan, store: Store) -> ReportInputs:
-    """Everything that the report shows, whatever part of the study is finished."""
+def inputs_of(plan: Plan, store: Store, examples: int = 0) -> ReportInputs:
+    """Everything that the report shows, whatever part of the study is finished.
+
+    Of each cell's examples that flipped, `examples` are shown with their text; it is read from the study's data.
+    """
     table = observations.frame(observations.collect(plan, store))
     predictions = lru_cache(KEPT_PREDICTIONS)(store.predictions)  # each direct run is paired with every source
     runs = [_run(plan, store, decision) for decision in decide(plan, store)]
+    transfers = _transfers(plan, table, predictions)
     return ReportInputs(
         study=_study(plan),
         observations=table,
-        transfer=_transfers(plan, table, predictions),
+        transfer=transfers,
         contrasts=_contrasts(plan, table, predictions),
         runs=runs,
         provenance=_provenance(plan, store),
         tasks=[_task(plan, runs, name) for name in plan.tasks],
-        generated=datetime.now(UTC).isoformat(timespec="minutes"),
+        generated=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        flips=flips_of(transfers, predictions, wording(plan, store, with_texts=examples > 0), examples),
+        requested=plan.requested,
+        analyses=_analyses(plan, table, predictions),
     )
 
 
@@ -50,6 +61,15 @@ def _transfers(plan: Plan, table: DataFrame, predictions: Lookup) -> list[Transf
         return []
     views = (False, True) if any(map(is_degenerate, table["status"])) else (False,)
     return [transfer(table, predictions, against, without_degenerate=without) for without in views]
+
+
+def _analyses(plan: Plan, table: DataFrame, predictions: Lookup) -> Analyses:
+    """What the papers' analyses find; nothing without a baseline or a finished run."""
+    against = plan.baseline()
+    if against is None or not bool(table["value"].notna().to_numpy().any()):
+        return Analyses()
+    kinds = {name: str(words["kind"]) for name, words in plan.study.strategies.items()}
+    return analyses_of(table, kinds, against, predictions)
 
 
 def _contrasts(plan: Plan, table: DataFrame, predictions: Lookup) -> list[Contrast]:
@@ -76,7 +96,7 @@ def _run(plan: Plan, store: Store, decision: Decision) -> RunFacts:
     """One step as the report shows it."""
     key, step = decision.key, plan.steps[decision.key]
     planned: dict[str, Any] = {"key": key, "label": decision.label, "kind": decision.kind}
-    planned["lineage"] = _lineage(plan, key)
+    planned |= {"lineage": _lineage(plan, key), "parents": step.parents}
     if isinstance(step, Train | Probe | Member):
         planned |= {"task": step.task.name, "seed": step.seed, "start": getattr(step, "start", None) or ""}
     if isinstance(step, Measure) and step.start:
@@ -118,13 +138,19 @@ def _lineage(plan: Plan, key: str) -> list[str]:
         ways = [_lineage(plan, parent) for parent in step.of]
         return [ways[0][0], " + ".join(" → ".join(way[1:]) for way in ways)]
     own = {"joint": " + ".join(task.name for task in step.tasks), "measure": "forgetting"}
-    name = step.task.name if isinstance(step, Train | Probe | Member) else own[step.kind]
+    name = _reached(plan.labels[key], step.task.name) if isinstance(step, Train | Probe | Member) else own[step.kind]
     before = [k for k in step.parents if not isinstance(plan.steps[k], Choose)]
     if isinstance(step, Joint | Measure):
         before = [step.start] if step.start else []
     if before:
         return [*_lineage(plan, before[0]), name]
     return [next(name for name, encoder in plan.encoders.items() if encoder.identity == step.encoder), name]
+
+
+def _reached(label: str, task: str) -> str:
+    """A task with what a step's label says of it beside its name: "cola keep 2 500 rows"."""
+    found = re.search(rf"(?:^|[·→] ){re.escape(task)}((?: [^·→]+)?) · s\d+( \(\d+\))?$", label)
+    return task + found[1] if found else task
 
 
 def _task(plan: Plan, runs: list[RunFacts], name: str) -> TaskFacts:

@@ -1,4 +1,4 @@
-"""Tables: the matrices and contrasts of a report as CSV and LaTeX."""
+"""Tables: the matrices and contrasts of a report as CSV, LaTeX and Markdown."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CELL_COLUMNS = (
 
 
 def write_tables(inputs: ReportInputs, folder: Path) -> list[Path]:
-    """Write cells.csv, contrasts.csv, observations.csv, and a matrix as CSV and LaTeX for each encoder and strategy.
+    """Write cells.csv, contrasts.csv, observations.csv, and every matrix as CSV, LaTeX and Markdown.
 
     And forgetting.csv, where a study measures it.
     """
@@ -43,6 +43,7 @@ def write_tables(inputs: ReportInputs, folder: Path) -> list[Path]:
         for name, matrix in named(one.matrices):
             files[f"matrix-{name}{suffix}.csv"] = _csv(*_matrix(matrix))
             files[f"matrix-{name}{suffix}.tex"] = latex(matrix, one.against)
+            files[f"matrix-{name}{suffix}.md"] = markdown(matrix, one.against)
     if forgotten := forgetting_rows(inputs.observations):
         files["forgetting.csv"] = _csv(COLUMNS, forgotten)
     files["observations.csv"] = inputs.observations.to_csv(index=False)
@@ -55,12 +56,17 @@ def named(matrices: Iterable[Matrix]) -> list[tuple[str, Matrix]]:
     """Each matrix with a file name of its own; an encoder may be called after a path."""
     found: dict[str, Matrix] = {}
     for matrix in matrices:
-        words_of = re.sub(r"[^A-Za-z0-9]+", "-", f"{matrix.encoder}-{matrix.strategy}").strip("-").lower()[:60] or "all"
-        name, number = words_of, 2
+        first = plain_name(f"{matrix.encoder}-{matrix.strategy}")
+        name, number = first, 2
         while name in found:
-            name, number = f"{words_of}-{number}", number + 1
+            name, number = f"{first}-{number}", number + 1
         found[name] = matrix
     return list(found.items())
+
+
+def plain_name(name: str) -> str:
+    """A name as a part of a file's name: letters, digits and dashes."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()[:60] or "all"
 
 
 def _cell(cell: Cell, against: str, degenerate_runs: str) -> dict[str, Any]:
@@ -108,6 +114,32 @@ def latex(matrix: Matrix, against: str) -> str:
         numbers = [_tex_number(mean.delta, mean.verdict) if mean else "" for mean in means]
         lines.append(" & ".join([f"Average ({_tex(role)})", "", *numbers]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def markdown(matrix: Matrix, against: str) -> str:
+    """The matrix as a Markdown table: baseline scores and differences in points, those beyond noise in bold."""
+    names = ["", against, *(source or matrix.strategy for source in matrix.sources)]
+    lines = [_md_row(names), "|---|" + "---:|" * (len(names) - 1)]
+    for role in matrix.roles:
+        for target in matrix.targets(role):
+            cells = [matrix.cells.get((source, target)) for source in matrix.sources]
+            numbers = [_md_number(cell.delta, cell.verdict) + "†" * bool(cell.degenerate) if cell else ""
+                       for cell in cells]  # fmt: skip
+            lines.append(_md_row([target, words.score(matrix.baseline.get(target)), *numbers]))
+        means = [matrix.averages.get((role, source)) for source in matrix.sources]
+        averages = [_md_number(mean.delta, mean.verdict) if mean else "" for mean in means]
+        lines.append(_md_row([f"Average ({role})", "", *averages]))
+    return "\n".join([*lines, "", "Bold: beyond noise. †: degenerate runs take part.", ""])
+
+
+def _md_number(delta: float | None, verdict: str) -> str:
+    return f"**{words.points(delta)}**" if verdict in ("helps", "hurts") else words.points(delta)
+
+
+def _md_row(cells: Sequence[str]) -> str:
+    """A row; what has a meaning in Markdown or HTML is put so that it is read as text."""
+    starred = [cell if cell.startswith("**") else re.sub(r"([\\|*_`<>\[\]&])", r"\\\1", cell) for cell in cells]
+    return "| " + " | ".join(starred) + " |"
 
 
 def _tex_cell(cell: Cell | None) -> str:

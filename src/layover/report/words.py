@@ -1,12 +1,12 @@
-"""Words: numbers as they are printed, and the answer of a study in sentences."""
+"""Words: numbers, cells and lists as they are printed."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from layover.stats.paired import Cell
-from layover.stats.transfer import Matrix, Transfer
+from layover.stats.transfer import Matrix
 
 MINUS = "\u2212"
 CORRECTIONS = {
@@ -28,7 +28,7 @@ def points(value: float | None) -> str:
 
 def score(value: float | None) -> str:
     """A score in points with one decimal."""
-    return "–" if value is None else f"{value:.1f}".replace("-", MINUS)
+    return "–" if value is None else f"{value:z.1f}".replace("-", MINUS)
 
 
 def nats(value: float | None) -> str:
@@ -77,68 +77,46 @@ def describe(cell: Cell) -> str:
     return f"{arrow(cell.source, cell.target)}: {effect(cell)}; {cell.verdict}; {seeds}{collapsed}"
 
 
-def answer(transfer: Transfer | None) -> list[str]:
-    """The answer of a study: one sentence for each encoder and strategy."""
-    if transfer is None or not transfer.matrices:
-        return [f"There is nothing to compare yet: no strategy has been run against {_baseline(transfer)}."]
-    several = len(transfer.matrices) > 1
-    return [_one_answer(matrix, several) for matrix in transfer.matrices]
-
-
-def _baseline(transfer: Transfer | None) -> str:
-    return transfer.against if transfer else "the baseline"
-
-
-def _one_answer(matrix: Matrix, several: bool) -> str:
-    cells = list(matrix.cells.values())
-    helps = sorted((c for c in cells if c.verdict == "helps"), key=lambda c: -(c.delta or 0))
-    hurts = sorted((c for c in cells if c.verdict == "hurts"), key=lambda c: c.delta or 0)
-    parts = [part for part in (_changes(helps, "helps"), _changes(hurts, "hurts")) if part]
-    if not parts:
-        parts = [_nothing_found(matrix, cells)]
-    parts.append(_rest(cells))
-    lead = f"{title(matrix)}: " if several else ""
-    return lead + "; ".join(part for part in parts if part) + "."
-
-
 def title(matrix: Matrix) -> str:
     """What names a matrix: "minilm × stilts"."""
     return f"{matrix.encoder} × {matrix.strategy}" if matrix.encoder else matrix.strategy
 
 
-def _changes(cells: Sequence[Cell], verb: str) -> str:
-    if not cells:
-        return ""
-    named = [f"{cell.source or cell.strategy} {verb} {cell.target} ({effect(cell)})" for cell in cells[:3]]
-    more = [f"{len(cells) - 3} more {'cell' if len(cells) == 4 else 'cells'} {'gain' if verb == 'helps' else 'lose'}"]
-    return _and(named + (more if len(cells) > 3 else []))
-
-
-def _nothing_found(matrix: Matrix, cells: Sequence[Cell]) -> str:
-    known = [cell for cell in cells if cell.delta is not None and cell.verdict == "within noise"]
-    if not known:
-        return f"no effect of {matrix.strategy} can be told from these runs"
-    largest = max(known, key=lambda cell: abs(cell.delta or 0))
-    where = arrow(largest.source, largest.target)
-    return f"{matrix.strategy} changes no target beyond noise; the largest difference is {where} ({effect(largest)})"
-
-
-def _rest(cells: Sequence[Cell]) -> str:
-    count = Counter(cell.verdict for cell in cells)
-    total = len(cells)
-    parts = []
-    for verdict, one, many in (
-        ("within noise", "is within noise", "are within noise"),
-        ("collapse", "is a collapse (most of its runs are degenerate)", "are collapses (most runs degenerate)"),
-        ("untested", "has one pair of runs and no interval", "have one pair of runs and no interval"),
-        ("missing", "is missing", "are missing"),
-    ):
-        number = count[verdict]
-        if number:
-            of = f"{number} of {total} cells" if not parts else str(number)
-            parts.append(f"{of} {one if number == 1 else many}")
-    return _and(parts)
-
-
-def _and(parts: Sequence[str]) -> str:
+def joined(parts: Sequence[str]) -> str:
+    """Parts as a list in a sentence: "a, b and c"."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1] if parts else ""
+
+
+def plural(number: int, noun: str) -> str:
+    """A number and what it counts: "1 seed", "1,260 runs"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def plain(value: Any) -> str:
+    """A value of plain data as text for a reader."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, Mapping):
+        nested = any(isinstance(item, (Mapping, list, tuple)) for item in value.values())
+        return ("; " if nested else ", ").join(f"{name} {plain(item)}" for name, item in value.items()) or "–"
+    if isinstance(value, (list, tuple)):
+        nested = any(isinstance(item, Mapping) for item in value)
+        return (" · " if nested else ", ").join(plain(item) for item in value) or "–"
+    return str(value)
+
+
+def seconds(value: float | None) -> str:
+    """A duration: "48 s", "3 min", "1.5 h", "12 days"."""
+    if value is None:
+        return "–"
+    if value < 90:
+        return f"{value:.0f} s"
+    if value < 5400:
+        return f"{value / 60:.0f} min"
+    return f"{value / 3600:.1f} h" if value < 72 * 3600 else f"{value / 86400:.1f} days"

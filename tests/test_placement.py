@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,11 @@ NEEDS = {
 }  # fmt: skip
 
 
+@dataclass
 class Asked(Faking):
     """An executor that keeps what was asked for, by the label of the step."""
+
+    asked: dict[str, Needs] = field(default_factory=dict)
 
     def submit(self, fn: Any, /, *args: Any, needs: Any = None) -> Any:
         self.asked[needs.name] = needs
@@ -35,7 +39,6 @@ def test_every_kind_of_work_asks_for_what_its_table_says(bert: Path, tmp_path: P
     )
     session = Session.open(Study(**words), tmp_path / "store", [tmp_path])
     executor = Asked(InProcess(), tmp_path / "ran")
-    executor.asked = {}
     assert execute(session.plan, session.store, executor, lambda *_: None).complete
     expected = {
         "source": {"gpus": 2, "minutes": 90, "memory_gb": 8.0},

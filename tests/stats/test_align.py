@@ -1,6 +1,7 @@
 """Runs on the rows that they share: what a row adds is what leaving it out takes away, for every metric and kind."""
 
 # pyright: reportArgumentType=false, reportOptionalMemberAccess=false
+# pyright: reportOptionalSubscript=false, reportCallIssue=false
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,7 +1,7 @@
 """Intervals against what is known exactly: Student's t over seeds, a mean over examples, and what lies between."""
 
 # pyright: reportArgumentType=false, reportOptionalOperand=false, reportAttributeAccessIssue=false
-# pyright: reportOptionalMemberAccess=false
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportOperatorIssue=false
 from __future__ import annotations
 
 import numpy as np

@@ -1,6 +1,7 @@
 """Conclusions against what is known: a published matrix, scipy, statsmodels, R, and what must not make a difference."""
 
 # pyright: reportArgumentType=false, reportOptionalMemberAccess=false, reportOperatorIssue=false
+# pyright: reportOptionalOperand=false
 from __future__ import annotations
 
 import random

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from layover.errors import UserError
+from layover.tasks.divide import OWN_VALIDATION
 from layover.tasks.example import Example
 from layover.tasks.load import Source, rows
 from layover.tasks.readers import rows as read_rows
@@ -84,7 +85,12 @@ def _sampled(task: Task, source: Source) -> Extent:
     characters = sum(len(piece) + 1 for text in inputs for segment in text if segment for piece in segment)
     count = max(1, len(examples))
     each = len(examples) / max(1, len(made))
-    train, validation = (max(1, round(_rows(task, source, split) * each)) for split in ("train", "validation"))
+    train = _rows(task, source, "train")
+    if source.gathered or "validation" in source.files:
+        validation = _rows(task, source, "validation")
+    else:  # a user's task, of which a part of train stands in
+        train, validation = (1 - OWN_VALIDATION) * train, OWN_VALIDATION * train
+    train, validation = (max(1, round(count * each)) for count in (train, validation))
     return Extent(train, validation, (characters / CHARACTERS + MARKS * len(inputs)) / count, len(inputs) / count)
 
 

@@ -26,7 +26,6 @@ from scale import TINY, nothing, planned, prepare, timed
 from layover.execute import execute
 from layover.executors import Executor, Needs, Site
 from layover.executors.ray import Ray
-from layover.run import WORK
 from layover.step import Train
 from layover.store import Store
 
@@ -85,7 +84,7 @@ def walk(folder: Path, store: str, inner: Executor, steps: int, seconds: float) 
     plan = replace(whole, steps=dict(list(whole.steps.items())[:steps]))
     with timed() as found:
         summary = execute(plan, Store.open(folder / store), Instead(inner, seconds), lambda *_: None)
-    assert summary.complete
+    assert summary.complete, summary.failed
     return len(plan.steps), found
 
 
@@ -114,6 +113,8 @@ class Instead:
 
 def idle(fn: Callable[..., Any], seconds: float, *args: Any) -> Any:
     """What a worker does with steps whose work is to sleep."""
+    from layover.run import WORK  # the worker's own: what this file imports travels with the function as a copy
+
     with patch.dict(WORK, {Train: partial(sleeping, seconds)}):
         return fn(*args)
 

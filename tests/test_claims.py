@@ -107,6 +107,20 @@ def test_a_dead_process_is_taken_over_at_once(path: Path, monkeypatch: pytest.Mo
     process.wait()
 
 
+@pytest.mark.skipif(not Path("/proc/self/comm").exists(), reason="a process has no name in a file here")
+def test_a_process_may_have_a_name_that_was_cut_within_a_character(path: Path) -> None:
+    """As Ray's workers do, which are called after the step that they run: "ray::minilm → rte"."""
+    own = Path("/proc/self/comm")
+    before = own.read_bytes()
+    own.write_bytes("ray::minilm → rte".encode()[:13])
+    try:
+        one = claim(path)
+        assert one.take()
+        assert alive(read_claim(path) or {})
+    finally:
+        own.write_bytes(before.strip())
+
+
 def test_a_reused_process_id_is_not_its_predecessor(path: Path) -> None:
     assert claim(path).take()
     edit(path, born="1")

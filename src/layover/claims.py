@@ -182,8 +182,9 @@ def _unrenewed(claim: dict[str, Any]) -> float:
 def _born(pid: int) -> str | None:
     """When a process started, in the kernel's ticks, so that a reused process id is not taken for its predecessor."""
     try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return None if state == "Z" else fields[18]  # a zombie was killed and does nothing more
+        # bytes: a process that is called after a step has a name that was cut, within a character too
+        state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return None if state == b"Z" else fields[18].decode()  # a zombie was killed and does nothing more
     except OSError:
         try:
             os.kill(pid, 0)

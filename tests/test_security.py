@@ -208,7 +208,7 @@ def test_strategies_may_be_called_anything_and_name_no_file(
         return  # refused is as good
     out = tmp_path / "out"
     session.report(out / "r.html", out / "tables", None)
-    assert {path.suffix for path in out.rglob("*") if path.is_file()} <= {".html", ".csv", ".tex"}
+    assert {path.suffix for path in out.rglob("*") if path.is_file()} <= {".html", ".csv", ".tex", ".md"}
     assert set(tmp_path.parent.iterdir()) == before
 
 

@@ -92,6 +92,6 @@ syn_gpt2 = Task(
     metrics=("accuracy",),
     about="Which of four endings of a sentence did a human write? The others are GPT-2's.",
     source="Chang and Lu 2021 (Findings of EMNLP), from contexts of SQuAD 1.1; CC BY-SA 4.0. Made, not released",
-    licence="make it of SQuAD's training paragraphs, one a line: layover synthesize squad.txt --out DIR/syn_gpt2 "
+    licence="needs SQuAD's training paragraphs, one a line, and GPT-2: layover synthesize squad.txt --out DIR/syn_gpt2 "
     "--generator gpt2-medium --sentences 30000",
 )

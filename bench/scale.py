@@ -150,7 +150,7 @@ def catalogued(store: Store, keys: list[str]) -> None:
         store.folder(key).mkdir()
     more = found.take(pa.array(np.arange(len(keys)) % len(found)))
     more = more.set_column(0, "key", pa.array(keys, pa.string()))
-    write_table(store.root / CATALOG, pa.concat_tables([found, more]).combine_chunks())
+    write_table(store.root / CATALOG, pa.concat_tables([found, more]).sort_by("key"))
 
 
 def shape(steps: int) -> tuple[int, int, int]:

@@ -33,18 +33,18 @@ def catalog(store: Store, without_damaged: bool = False, keep: bool = True) -> p
     """
     import pyarrow as pa
 
-    path, finished = store.root / CATALOG, set(store.finished_keys())
-    table = _read(path)
+    path, finished, table = store.root / CATALOG, store.finished_keys(), _read(store.root / CATALOG)
     keys = table["key"].to_pylist()
-    new = finished.difference(keys)
-    gone = set(keys) - finished
+    if keys == finished:  # both in order: nothing to add, and nothing to leave out
+        return table
+    new = set(finished).difference(keys)
+    gone = set(keys).difference(finished)
     if gone:
         there = [index for index, key in enumerate(keys) if key not in gone]
         table = table.take(pa.array(there, pa.int64()))
     if new:
-        table = pa.concat_tables(
-            [table, pa.Table.from_pylist(rows(store, sorted(new), without_damaged), schema=_schema())]
-        )
+        more = pa.Table.from_pylist(rows(store, sorted(new), without_damaged), schema=_schema())
+        table = pa.concat_tables([table, more]).sort_by("key")
     if keep and (new or gone):
         with suppress(OSError):  # where it cannot be written, the next question takes as long as this one
             write_table(path, table)

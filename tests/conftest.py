@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from tests.kit import Command, make_encoder, make_generator, site
 
+from layover.kinds import WORK
+
 # how long an example takes says something of the machine and what else it does, and nothing of the code
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
@@ -17,7 +19,9 @@ settings.load_profile("any machine")
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads the user's settings or waits for the network."""
+    """No test reads the user's settings, waits for the network, or leaves fake work to the next."""
+    for kind, work in WORK.items():
+        monkeypatch.setitem(WORK, kind, work)
     for name in ("LAYOVER_STORE", "LAYOVER_DATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -241,7 +241,7 @@ def with_fakes(folder: Path, bad: str, fn: Any, *args: Any) -> Any:
     """Run `fn(*args)` where a training is a fake that leaves a file in `folder`."""
     from layover.run import WORK
 
-    WORK[Train] = partial(_recorded, folder, bad)
+    WORK[Train] = partial(_recorded, folder, bad)  # a process of tests puts it back after each: conftest.py
     return fn(*args)
 
 

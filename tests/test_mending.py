@@ -18,10 +18,8 @@ from layover.execute import execute
 from layover.executors.local import InProcess
 from layover.kinds.common import weights_of
 from layover.plan import Plan, compile_plan
-from layover.run import WORK
 from layover.session import Session
 from layover.session import run as run_study
-from layover.step import Train
 from layover.store import Store
 from layover.study import Study
 from layover.upkeep import collect_garbage, verify
@@ -43,7 +41,6 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def run(plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the plan with fake trainings; the labels of those that were run, and what was said of damaged steps."""
-    monkeypatch.setitem(WORK, Train, WORK[Train])
     times = iter(range(100))
 
     def go() -> tuple[list[str], dict[str, str]]:

@@ -255,7 +255,6 @@ def test_signs_of_life_set_the_watch_again(tmp_path: Path, monkeypatch: pytest.M
 def test_a_step_that_hangs_fails_alone_and_the_next_run_completes(
     study: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(WORK, Train, WORK[Train])  # to be put back
     words = study.read_text().replace('"threads" = 1', '"threads" = 1, "timeout" = 10')
     study.write_text(words)
     session = Session.open(study, tmp_path / "store")

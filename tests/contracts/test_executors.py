@@ -23,7 +23,6 @@ from layover.executors.local import InProcess
 from layover.executors.slurm import Slurm
 from layover.executors.workers import Workers
 from layover.plan import Plan, compile_plan
-from layover.run import WORK
 from layover.step import Train, key_of
 from layover.store import Store
 from layover.study import Study
@@ -76,7 +75,6 @@ def executor(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
 @pytest.fixture
 def faking(executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Faking:
     """The executor, whose trainings are fakes wherever they run."""
-    monkeypatch.setitem(WORK, Train, WORK[Train])  # to be put back
     return Faking(executor, tmp_path / "runs")
 
 

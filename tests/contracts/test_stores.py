@@ -132,7 +132,6 @@ SOURCE, TARGET, FROM = "e · stop · s1", "e · mine · s1", "e · stop → mine
 @pytest.fixture
 def run(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Store], list[str]]:
     """Run the plan with fake trainings; the labels of those that were run."""
-    monkeypatch.setitem(WORK, Train, WORK[Train])
     times = iter(range(100))
 
     def go(store: Store) -> list[str]:

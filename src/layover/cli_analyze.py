@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,34 +11,47 @@ from layover import console
 from layover.asked import JsonOption
 from layover.errors import ObservationsError, Problem
 
+if TYPE_CHECKING:
+    from layover.stats.paired import Lookup
+
 analyze_app = typer.Typer(
     help="Conclusions from a table of observations, layover's or anybody's.", no_args_is_help=True
 )
 
+TableOption = Annotated[Path, typer.Option("--observations", help="A CSV or Parquet file of observations.")]
+StoreOption = Annotated[str | None, typer.Option("--store", help="Pair by example with the predictions in this store.")]
+AgainstOption = Annotated[str, typer.Option("--against", help="The baseline strategy.")]
+StrategyOption = Annotated[str | None, typer.Option("--strategy", help="The strategy, where there are several.")]
+EncoderOption = Annotated[str | None, typer.Option("--encoder", help="The encoder, where there are several.")]
+MetricOption = Annotated[str | None, typer.Option("--metric", help="Default: each task's primary metric.")]
+CorrectOption = Annotated[Literal["holm", "bh", "none"], typer.Option("--correct", help="Of p-values.")]
+WithoutOption = Annotated[bool, typer.Option("--without-degenerate", help="Leave collapsed runs out.")]
+
+
+def predictions_in(store: str | None) -> Lookup | None:
+    """What finds the predictions of a run in that store; nothing without a store, which must exist."""
+    from layover.store import Store
+
+    return Store.open(store, create=False).predictions if store else None
+
 
 @analyze_app.command("transfer")
 def analyze_transfer(
-    table: Annotated[Path, typer.Option("--observations", help="A CSV or Parquet file of observations.")],
-    store: Annotated[
-        str | None, typer.Option("--store", help="Pair by example with the predictions in this store.")
-    ] = None,
-    against: Annotated[str, typer.Option("--against", help="The baseline strategy.")] = "direct",
-    strategy: Annotated[
-        str | None, typer.Option("--strategy", help="The strategy to judge, where there are several.")
-    ] = None,
-    encoder: Annotated[str | None, typer.Option("--encoder", help="The encoder, where there are several.")] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="Default: each task's primary metric.")] = None,
-    correct: Annotated[Literal["holm", "bh", "none"], typer.Option("--correct", help="Of p-values.")] = "holm",
-    without_degenerate: Annotated[bool, typer.Option("--without-degenerate", help="Leave collapsed runs out.")] = False,
+    table: TableOption,
+    store: StoreOption = None,
+    against: AgainstOption = "direct",
+    strategy: StrategyOption = None,
+    encoder: EncoderOption = None,
+    metric: MetricOption = None,
+    correct: CorrectOption = "holm",
+    without_degenerate: WithoutOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """The transfer matrix: delta to the baseline with 95% intervals."""
     from layover.stats.table import read_table
     from layover.stats.transfer import transfer
-    from layover.store import Store
 
-    predictions = Store.open(store, create=False).predictions if store else None
-    found = transfer(read_table(table), predictions, against=against, metric=metric, correct=correct,
+    found = transfer(read_table(table), predictions_in(store), against=against, metric=metric, correct=correct,
                      without_degenerate=without_degenerate)  # fmt: skip
     if as_json:
         return console.print_json(found.to_json(encoder, strategy))
@@ -52,14 +65,12 @@ def analyze_transfer(
 
 @analyze_app.command("ranks")
 def analyze_ranks(
-    table: Annotated[Path, typer.Option("--observations", help="A CSV or Parquet file of observations.")],
-    against: Annotated[str, typer.Option("--against", help="The baseline strategy, ranked too.")] = "direct",
-    strategy: Annotated[
-        str | None, typer.Option("--strategy", help="The strategy to judge, where there are several.")
-    ] = None,
-    encoder: Annotated[str | None, typer.Option("--encoder", help="The encoder, where there are several.")] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="Default: each task's primary metric.")] = None,
-    without_degenerate: Annotated[bool, typer.Option("--without-degenerate", help="Leave collapsed runs out.")] = False,
+    table: TableOption,
+    against: AgainstOption = "direct",
+    strategy: StrategyOption = None,
+    encoder: EncoderOption = None,
+    metric: MetricOption = None,
+    without_degenerate: WithoutOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Sources ranked over all targets, and which of them can be told apart (Friedman, Nemenyi)."""
@@ -80,18 +91,14 @@ def analyze_ranks(
 
 @analyze_app.command("power")
 def analyze_power(
-    table: Annotated[Path, typer.Option("--observations", help="A CSV or Parquet file of observations.")],
-    store: Annotated[
-        str | None, typer.Option("--store", help="Learn what examples add from the predictions in this store.")
-    ] = None,
-    against: Annotated[str, typer.Option("--against", help="The baseline strategy.")] = "direct",
-    strategy: Annotated[
-        str | None, typer.Option("--strategy", help="The strategy to judge, where there are several.")
-    ] = None,
-    encoder: Annotated[str | None, typer.Option("--encoder", help="The encoder, where there are several.")] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="Default: each task's primary metric.")] = None,
-    correct: Annotated[Literal["holm", "bh", "none"], typer.Option("--correct", help="Of p-values.")] = "holm",
-    without_degenerate: Annotated[bool, typer.Option("--without-degenerate", help="Leave collapsed runs out.")] = False,
+    table: TableOption,
+    store: StoreOption = None,
+    against: AgainstOption = "direct",
+    strategy: StrategyOption = None,
+    encoder: EncoderOption = None,
+    metric: MetricOption = None,
+    correct: CorrectOption = "holm",
+    without_degenerate: WithoutOption = False,
     effect: Annotated[
         float | None, typer.Option("--effect", help="The effect in points to be found; default: the observed one.")
     ] = None,
@@ -100,10 +107,10 @@ def analyze_power(
     """How many seeds and examples would settle each cell, and what the present ones can show."""
     from layover.stats.power import power
     from layover.stats.table import read_table
-    from layover.store import Store
 
-    predictions = Store.open(store, create=False).predictions if store else None
-    found = power(read_table(table, against), predictions, against, metric, correct, without_degenerate, effect)
+    found = power(
+        read_table(table, against), predictions_in(store), against, metric, correct, without_degenerate, effect
+    )
     chosen = [one for one in found if encoder in (None, one.encoder) and strategy in (None, one.strategy)]
     if found and not chosen:
         known = sorted({f"{one.encoder or '(unnamed)'} × {one.strategy}" for one in found})

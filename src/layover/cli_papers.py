@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from layover import console, console_papers
 from layover.asked import JsonOption
-from layover.cli_analyze import analyze_app
+from layover.cli_analyze import (
+    AgainstOption,
+    CorrectOption,
+    EncoderOption,
+    MetricOption,
+    StoreOption,
+    StrategyOption,
+    TableOption,
+    WithoutOption,
+    analyze_app,
+    predictions_in,
+)
 from layover.errors import ObservationsError, Problem
 
-TableOption = Annotated[Path, typer.Option("--observations", help="A CSV or Parquet file of observations.")]
-AgainstOption = Annotated[str, typer.Option("--against", help="The baseline strategy.")]
-StrategyOption = Annotated[str | None, typer.Option("--strategy", help="The strategy, where there are several.")]
-EncoderOption = Annotated[str | None, typer.Option("--encoder", help="The encoder, where there are several.")]
-MetricOption = Annotated[str | None, typer.Option("--metric", help="Default: each task's primary metric.")]
 MethodOption = Annotated[Literal["spearman", "pearson"], typer.Option("--method", help="Of correlation.")]
-WithoutOption = Annotated[bool, typer.Option("--without-degenerate", help="Leave collapsed runs out.")]
-CorrectOption = Annotated[Literal["holm", "bh", "none"], typer.Option("--correct", help="Of p-values.")]
 
 
 @analyze_app.command("correlations")
@@ -60,9 +63,7 @@ def analyze_strategies(
     size: Annotated[
         list[str] | None, typer.Option("--size", metavar="TASK=N", help="Training examples, where the table has none.")
     ] = None,
-    store: Annotated[
-        str | None, typer.Option("--store", help="Pair by example with the predictions in this store.")
-    ] = None,
+    store: StoreOption = None,
     against: AgainstOption = "direct",
     encoder: EncoderOption = None,
     metric: MetricOption = None,
@@ -73,12 +74,10 @@ def analyze_strategies(
     """Both tasks at once against a stop, and whether sizes tell which is better (Weller et al. 2022)."""
     from layover.stats.rivals import rivals
     from layover.stats.table import read_table
-    from layover.store import Store
 
-    predictions = Store.open(store, create=False).predictions if store else None
     sizes = dict(map(_size, size or []))
-    found = rivals(read_table(table), multitask or ("multitask",), stilts, together, against, sizes, predictions,
-                   encoder, metric, correct, without_degenerate)  # fmt: skip
+    found = rivals(read_table(table), multitask or ("multitask",), stilts, together, against, sizes,
+                   predictions_in(store), encoder, metric, correct, without_degenerate)  # fmt: skip
     if as_json:
         return console.print_json([one.to_json() for one in found])
     return console_papers.show_rivals(found, against)

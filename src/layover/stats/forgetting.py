@@ -119,11 +119,11 @@ def forgetting(
     return ForgettingLinks(str(checked["encoder"].iloc[0]), name, against, method, len(sources), tuple(_judged(links)))
 
 
-Points = dict[tuple[str, int], float]
+BySeed = dict[tuple[str, int], float]
 """By source and seed."""
 
 
-def _measured(frame: DataFrame, strategy: str, asked: Sequence[str]) -> dict[tuple[str, str], Points]:
+def _measured(frame: DataFrame, strategy: str, asked: Sequence[str]) -> dict[tuple[str, str], BySeed]:
     """What was measured of a strategy's checkpoints, by measure and text."""
     rows = labelled(frame.loc[(frame["role"] == "forgetting") & (frame["strategy"] == strategy)])
     rows = rows.loc[(rows["source"] != "") & rows["value"].notna()]
@@ -136,7 +136,7 @@ def _measured(frame: DataFrame, strategy: str, asked: Sequence[str]) -> dict[tup
     ]
     raise_all(ObservationsError, problems)
     chosen = list(asked) or [name for name in MEASURES if name in known] or sorted(known)
-    found: dict[tuple[str, str], Points] = {}
+    found: dict[tuple[str, str], BySeed] = {}
     for measure in chosen:
         for row in rows.loc[rows["metric"] == measure].sort_values("target", kind="stable").to_dict("records"):
             found.setdefault((measure, row["target"]), {})[row["source"], row["seed"]] = row["value"]

@@ -12,6 +12,7 @@ from layover.budget import PEAKS, UTILISATION, budget, evaluations, operations
 from layover.encoders import SHAPES, Encoder, Shape
 from layover.errors import UserError
 from layover.files import write_json
+from layover.integrity import seal
 from layover.plan import Plan, compile_plan
 from layover.recipe import Recipe
 from layover.step import Joint, Mixture, Probe, Surgery, TaskRef, Train
@@ -95,6 +96,7 @@ def test_a_speed_that_was_measured_wins(tmp_path: Path) -> None:
     key = publish_fake(store, step)
     facts = {**store.read(key, "provenance.json"), "device": "NVIDIA A100-SXM4", "tokens": 5000, "seconds": 2.0}
     write_json(store.folder(key) / "provenance.json", facts)
+    seal(store.folder(key))
     found = budget(plan, store, plan.steps, "a100")
     assert found.measured
     assert found.speed == 6 * 12 * 6 * 384**2 * 5000 / 2.0

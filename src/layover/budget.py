@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from layover import encoders
+from layover.catalog import catalog
 from layover.encoders import Shape
 from layover.errors import Problem, UserError, did_you_mean
 from layover.plan import Plan
@@ -164,13 +165,12 @@ def _tokens(of: Extent, recipe: Recipe) -> float:
 def _on(found: Budget, device: str, plan: Plan, store: Store, shapes: Mapping[str, Shape | None]) -> Budget:
     """The budget on a device: at the speed measured in the store on one that is called so, else a share of its peak."""
     done, seconds = 0.0, 0.0
-    for key in store.finished_keys():
-        facts = store.read(key, "provenance.json")
-        if device in str(facts.get("device", "")).lower().replace(" ", "").replace("-", "") and facts.get("tokens"):
-            shape = shapes.get(store.read(key, "step.json")["step"].get("encoder", ""))
-            if shape:
-                done += TRAINING * layer_parameters(shape) * facts["tokens"]
-                seconds += facts["seconds"]
+    columns = catalog(store, without_damaged=True).select(["device", "tokens", "encoder", "seconds"]).to_pydict()
+    for name, tokens, encoder, took in zip(*columns.values(), strict=True):
+        shape = shapes.get(encoder)
+        if shape and tokens and device in (name or "").lower().replace(" ", "").replace("-", ""):
+            done += TRAINING * layer_parameters(shape) * tokens
+            seconds += took
     speed = done / seconds if seconds else PEAKS[device] * TERA * UTILISATION
     return Budget(**{**found.__dict__, "device": device, "speed": speed, "measured": seconds > 0})
 

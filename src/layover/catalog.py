@@ -21,7 +21,7 @@ from layover.store import Store
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = b"1"  # of the table's columns
+VERSION = b"2"  # of the table's columns
 READ = ("step.json", "provenance.json", "observations.jsonl")
 
 
@@ -69,7 +69,8 @@ def _schema() -> pa.Schema:
         ("key", pa.string()), ("kind", pa.string()), ("task", pa.string()), ("tasks", pa.list_(pa.string())),
         ("encoder", pa.string()), ("seed", pa.int64()), ("start", pa.string()), ("learning_rate", pa.float64()),
         ("batch_size", pa.int64()), ("epochs", pa.int64()), ("limit_train", pa.int64()), ("examples", pa.int64()),
-        ("available", pa.int64()), ("seconds", pa.float64()), ("scores", pa.list_(score)),
+        ("available", pa.int64()), ("tokens", pa.int64()), ("seconds", pa.float64()), ("device", pa.string()),
+        ("scores", pa.list_(score)),
     ]  # fmt: skip
     return pa.schema(columns, metadata={"version": VERSION})
 
@@ -100,7 +101,7 @@ def _row(store: Store, key: str, or_nothing: bool) -> dict[str, Any]:
         **{name: recipe.get(name) for name in ("learning_rate", "batch_size", "epochs")},
         "examples": (facts.get("examples") or {}).get("train"),
         "available": (facts.get("available") or {}).get("train"),
-        "seconds": facts.get("seconds"),
+        **{name: facts.get(name) for name in ("tokens", "seconds", "device")},
         "scores": list(_scores(store, key)),
     }
 

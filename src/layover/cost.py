@@ -123,8 +123,8 @@ def _exact(kind: str, encoder: str, task: str, limit: int | None, epochs: int | 
     return kind, encoder, task, str(limit), str(epochs)
 
 
-def expected(plan: Plan, costs: Costs, todo: Iterable[str]) -> tuple[dict[str, float], int]:
-    """About how long each step to do takes, and how many of them nothing is known of.
+def expected(plan: Plan, costs: Costs, todo: Iterable[str]) -> tuple[dict[str, float], set[str]]:
+    """About how long each step to do takes, and those of which nothing is known.
 
     Of those each counts as the median of the steps that train, or as one second where none is known.
     """
@@ -132,7 +132,7 @@ def expected(plan: Plan, costs: Costs, todo: Iterable[str]) -> tuple[dict[str, f
     trainings = [s for key, s in known.items() if s is not None and plan.steps[key].kind in TIMED]
     usual = statistics.median(trainings) if trainings else 1.0
     times = {key: usual if seconds is None else seconds for key, seconds in known.items()}
-    return times, sum(seconds is None for seconds in known.values())
+    return times, {key for key, seconds in known.items() if seconds is None}
 
 
 def left(plan: Plan, costs: Costs, shares: Mapping[str, float], workers: int) -> float | None:
@@ -141,19 +141,18 @@ def left(plan: Plan, costs: Costs, shares: Mapping[str, float], workers: int) ->
     None where nothing is known of any of them.
     """
     times, unknown = expected(plan, costs, shares)
-    if unknown == len(shares):
+    if len(unknown) == len(shares):
         return None if shares else 0.0
     return makespan(plan, {key: seconds * shares[key] for key, seconds in times.items()}, workers)
 
 
 def estimate(plan: Plan, store: Store, todo: Iterable[str], workers: int = 1) -> Estimate:
     """About how long the steps in `todo` take, one after the other, and with so many workers at once."""
-    todo = list(todo)
     costs = Costs.learnt(store)
     times, unknown = expected(plan, costs, todo)
-    known = sum(s for key in todo if (s := costs.seconds(plan.steps[key])) is not None)
-    end = makespan(plan, times, workers, costs.spread()) if unknown < len(todo) else 0.0
-    return Estimate(known, costs.similar, unknown, workers, end)
+    known = sum(seconds for key, seconds in times.items() if key not in unknown)
+    end = makespan(plan, times, workers, costs.spread()) if len(unknown) < len(times) else 0.0
+    return Estimate(known, costs.similar, len(unknown), workers, end)
 
 
 def words(seconds: float) -> str:

@@ -228,7 +228,7 @@ def test_importing_is_free() -> None:
 
 def test_the_command_starts_without_torch_and_pandas() -> None:
     code = "import sys, layover.cli; print(*{name.split('.')[0] for name in sys.modules})"
-    assert set(fresh(code).split()).isdisjoint({"torch", "transformers", "pandas", "altair", "duckdb", "statsmodels"})
+    assert set(fresh(code).split()).isdisjoint({"torch", "transformers", "pandas", "altair", "duckdb"})
 
 
 WORKER = """
@@ -236,8 +236,7 @@ import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-ABSENT = {"pydantic", "typer", "rich", "click", "pandas", "statsmodels", "duckdb", "altair", "vl_convert", "jinja2",
-          "datasets"}
+ABSENT = {"pydantic", "typer", "rich", "click", "pandas", "duckdb", "altair", "vl_convert", "jinja2", "datasets"}
 
 class Finder(PathFinder):  # as if these were not installed
     @classmethod

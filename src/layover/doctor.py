@@ -16,7 +16,7 @@ from layover.secrets import redacted
 
 REQUIRED = (
     "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "scikit-learn", "pyarrow", "pydantic",
-    "typer", "rich", "pandas", "statsmodels", "duckdb", "altair", "vl-convert-python", "jinja2",
+    "typer", "rich", "pandas", "duckdb", "altair", "vl-convert-python", "jinja2",
 )  # fmt: skip
 OPTIONAL = (
     ("datasets", "hub", "to read tasks from the Hub"),

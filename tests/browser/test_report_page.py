@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,6 @@ from layover.report.build import build
 from layover.report.facts import ReportInputs
 from layover.report.flips import runs_of
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 CELLS = ".view:not([hidden]) .heat button.c"
 
 
@@ -34,17 +27,6 @@ def address(study, tmp_path_factory) -> str:
     path: Path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(build(study), encoding="utf-8")
     return path.as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if not executable:
-        pytest.skip("no Chromium is installed (set CHROMIUM to its path)")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

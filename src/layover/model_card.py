@@ -14,6 +14,7 @@ from typing import Any
 from layover.encoders import ALIASES
 from layover.errors import UserError
 from layover.kinds.common import task_of
+from layover.markdown import plain, table
 from layover.recipe import Recipe
 from layover.step import Joint, Member, Merge, TaskRef, Train, from_json
 from layover.tasks import TASKS, Task
@@ -163,28 +164,25 @@ def _reading(facts: Facts) -> str:
 
 def _lineage(facts: Facts) -> str:
     """One row per step, from the plain encoder on."""
-    rows = [f"| 0 | encoder | {_encoder(facts['encoder'])} | | |"]
+    rows = [["0", "encoder", plain(_encoder(facts["encoder"])), "", ""]]
     for number, record in enumerate(facts["steps"], 1):
         step = from_json(record) if "step" in record else None
         seed = getattr(step, "seed", "")
         what = "+".join(ref.name for ref in step.tasks) if step and step.tasks else "no longer in the store"
         what = f"{step.method} of the above" if isinstance(step, Merge) else what
-        kind = record.get("kind", "")
-        rows.append(f"| {number} | {kind} | {what} ({record['label'] or 'no label'}) | {seed} | `{record['key']}` |")
-    return (
-        "## Where it comes from\n\n| | kind | what | seed | step key |\n|---|---|---|---|---|\n"
-        + "\n".join(rows)
-        + "\n"
-    )
+        what = plain(f"{what} ({record['label'] or 'no label'})")
+        rows.append([str(number), record.get("kind", ""), what, str(seed), f"`{record['key']}`"])
+    return f"## Where it comes from\n\n{table(['', 'kind', 'what', 'seed', 'step key'], rows)}\n"
 
 
 def _scores(facts: Facts) -> str:
-    lines = ["## Scores\n\n| step | seed | metric | split | points | status |\n|---|---|---|---|---|---|"]
-    for step in facts["steps"]:
-        for score in step.get("scores", []):
-            place = f"| {step['label'] or step['key']} | {step['step']['seed']} | {score['metric']} | {score['split']} "
-            lines.append(f"{place}| {score['value']:.2f} | {score['status']} |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [plain(step["label"] or step["key"]), str(step["step"]["seed"]), plain(score["metric"]), score["split"],
+         f"{score['value']:.2f}", plain(score["status"])]
+        for step in facts["steps"]
+        for score in step.get("scores", [])
+    ]  # fmt: skip
+    return f"## Scores\n\n{table(['step', 'seed', 'metric', 'split', 'points', 'status'], rows)}\n"
 
 
 def _selection(facts: Facts) -> str:
@@ -212,12 +210,9 @@ def _recipe(facts: Facts) -> str:
     usual, found = Recipe(), [step for step in facts["steps"] if step.get("provenance", {}).get("recipe")]
     main = ("learning_rate", "batch_size", "epochs", "max_length", "schedule", "warmup", "checkpoint", "precision")
     names = [*main, *(n for n in usual.__dict__ if n not in main and any(_set(s, n, usual) for s in found))]
-    head = [
-        f"| setting | {' | '.join(step['label'] or step['key'] for step in found)} |",
-        "|---" * (len(found) + 1) + "|",
-    ]
-    rows = [f"| {name} | {' | '.join(str(s['provenance']['recipe'].get(name)) for s in found)} |" for name in names]
-    return "\n".join(["## Recipe\n", *head, *rows, "\nEverything else is layover's default for this version."]) + "\n"
+    head = ["setting", *(plain(step["label"] or step["key"]) for step in found)]
+    rows = [[name, *(plain(str(s["provenance"]["recipe"].get(name))) for s in found)] for name in names]
+    return f"## Recipe\n\n{table(head, rows)}\n\nEverything else is layover's default for this version.\n"
 
 
 def _set(step: Facts, name: str, usual: Recipe) -> bool:
@@ -231,10 +226,10 @@ def _data(facts: Facts) -> str:
         count = (one.record["provenance"].get("examples") or {}).get("train", "")
         said = [one.task.source, one.task.licence] if one.task else []
         where = "; ".join(filter(None, said)) or "layover knows of none"
-        rows.append(f"| {one.ref.name} | `{one.ref.data}` | {count} | {where} |")
+        rows.append([plain(one.ref.name), f"`{one.ref.data}`", str(count), plain(where)])
     return (
-        "## Data and its licences\n\n| task | data | examples trained on | source and licence |\n|---|---|---|---|\n"
-        + "\n".join(rows)
+        "## Data and its licences\n\n"
+        + table(["task", "data", "examples trained on", "source and licence"], rows)
         + "\n\nNo licence is set for this model: the encoder's and those of this data decide which one it can have.\n"
     )
 

@@ -58,7 +58,7 @@ def heat_rows(matrix: Matrix) -> list[tuple[str, list[HeatRow]]]:
 def _square(cell: Cell, index: int, limit: float) -> Square:
     marks = ("†" if cell.degenerate else "") + ("‡" if cell.n < len(cell.pairs) else "")
     text = "–" if cell.delta is None else words.points(cell.delta) + marks
-    return _painted(index, cell.source, text, words.describe(cell), cell.delta, cell.verdict, limit)
+    return painted(index, cell.source, text, words.describe(cell), cell.delta, cell.verdict, limit)
 
 
 def _mean(role: str, source: str, mean: Average | None, limit: float) -> Square | None:
@@ -66,12 +66,13 @@ def _mean(role: str, source: str, mean: Average | None, limit: float) -> Square 
         return None
     over = f"over {words.plural(mean.targets, f'{role} task')}"
     label = f"{source}, {over}: {words.points(mean.delta)} points, 95% {words.interval(mean.low, mean.high)}"
-    return _painted(None, source, words.points(mean.delta), f"{label}; {mean.verdict}", mean.delta, mean.verdict, limit)
+    return painted(None, source, words.points(mean.delta), f"{label}; {mean.verdict}", mean.delta, mean.verdict, limit)
 
 
-def _painted(
-    index: int | None, source: str, text: str, label: str, delta: float | None, verdict: str, limit: float
+def painted(
+    index: int | None, column: str, text: str, label: str, value: float | None, verdict: str, limit: float
 ) -> Square:
-    colour = shade(delta, limit)
+    """A square in the colour of a value, as strong as `limit` at most, and paler where it says nothing."""
+    colour = shade(value, limit)
     fill = colour if verdict in ("helps", "hurts", "collapse") or colour == UNKNOWN else paler(colour)
-    return Square(index, source, text, label, verdict, fill, ink(fill))
+    return Square(index, column, text, label, verdict, fill, ink(fill))

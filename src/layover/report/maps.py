@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from layover.report.colours import UNKNOWN, ink, paler, shade
-from layover.report.heat import Square
+from layover.report.heat import Square, painted
 from layover.report.words import MINUS, interval, p_value, points
 from layover.stats.correlate import Correlation, Correlations
 from layover.stats.rivals import Rival, Rivalry
@@ -32,14 +31,14 @@ def correlation_map(found: Correlations) -> Map:
 def _correlated(cell: Correlation | None) -> Square | None:
     if cell is None:
         return None
-    beyond = cell.significant_clustered
+    verdict = "helps" if cell.significant_clustered else "within noise"
     text = decimal(cell.r) + ("*" if cell.significant else "")
     label = (
         f"{cell.target} and {cell.probe}: r {decimal(cell.r)}, adjusted p {p_value(cell.p_adjusted)}, with restarts of "
         f"a source together {p_value(cell.p_clustered_adjusted)}; one source left out: {decimal(cell.low)} to "
         f"{decimal(cell.high)}; {cell.n} points"
     )
-    return _square(cell.probe, text, label, cell.r, 1.0, "helps" if beyond else "within noise", beyond)
+    return painted(None, cell.probe, text, label, cell.r, verdict, 1.0)
 
 
 def rival_map(found: Rivalry) -> Map:
@@ -54,19 +53,10 @@ def rival_map(found: Rivalry) -> Map:
 def _rival(cell: Rival | None, limit: float) -> Square | None:
     if cell is None:
         return None
-    beyond = cell.verdict in ("helps", "hurts")
     said = f"95% {interval(cell.low, cell.high)}, {cell.verdict}; the paper's t-test p {p_value(cell.p)}"
     label = f"{cell.target} with {cell.source}: {points(cell.delta)} points, {said}"
     text = points(cell.delta) + ("*" if cell.significant else "")
-    return _square(cell.source, text, label, cell.delta, limit, cell.verdict, beyond)
-
-
-def _square(
-    column: str, text: str, label: str, value: float | None, limit: float, verdict: str, beyond: bool
-) -> Square:
-    colour = shade(value, limit)
-    fill = colour if beyond or colour == UNKNOWN else paler(colour)
-    return Square(None, column, text, label, verdict, fill, ink(fill))
+    return painted(None, cell.source, text, label, cell.delta, cell.verdict, limit)
 
 
 def decimal(value: float | None) -> str:

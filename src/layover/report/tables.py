@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layover.files import write_text
+from layover.markdown import plain, table
 from layover.report import words
 from layover.report.forgetting import COLUMNS, forgetting_rows
 from layover.stats.paired import Cell
@@ -119,27 +120,22 @@ def latex(matrix: Matrix, against: str) -> str:
 def markdown(matrix: Matrix, against: str) -> str:
     """The matrix as a Markdown table: baseline scores and differences in points, those beyond noise in bold."""
     names = ["", against, *(source or matrix.strategy for source in matrix.sources)]
-    lines = [_md_row(names), "|---|" + "---:|" * (len(names) - 1)]
+    rows = []
     for role in matrix.roles:
         for target in matrix.targets(role):
             cells = [matrix.cells.get((source, target)) for source in matrix.sources]
             numbers = [_md_number(cell.delta, cell.verdict) + "†" * bool(cell.degenerate) if cell else ""
                        for cell in cells]  # fmt: skip
-            lines.append(_md_row([target, words.score(matrix.baseline.get(target)), *numbers]))
+            rows.append([plain(target), words.score(matrix.baseline.get(target)), *numbers])
         means = [matrix.averages.get((role, source)) for source in matrix.sources]
         averages = [_md_number(mean.delta, mean.verdict) if mean else "" for mean in means]
-        lines.append(_md_row([f"Average ({role})", "", *averages]))
-    return "\n".join([*lines, "", "Bold: beyond noise. †: degenerate runs take part.", ""])
+        rows.append([plain(f"Average ({role})"), "", *averages])
+    shown = table([plain(name) for name in names], rows, numbers=True)
+    return f"{shown}\n\nBold: beyond noise. †: degenerate runs take part.\n"
 
 
 def _md_number(delta: float | None, verdict: str) -> str:
     return f"**{words.points(delta)}**" if verdict in ("helps", "hurts") else words.points(delta)
-
-
-def _md_row(cells: Sequence[str]) -> str:
-    """A row; what has a meaning in Markdown or HTML is put so that it is read as text."""
-    starred = [cell if cell.startswith("**") else re.sub(r"([\\|*_`<>\[\]&])", r"\\\1", cell) for cell in cells]
-    return "| " + " | ".join(starred) + " |"
 
 
 def _tex_cell(cell: Cell | None) -> str:

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import gaussian_kde
 from tests.stats.tables import row
 
 from layover.report.analyses import Analyses, analyses_of, ranked
 from layover.report.build import build
 from layover.report.facts import ReportInputs
+from layover.report.figures_papers import trials
 from layover.report.maps import correlation_map, decimal, rival_map
 from layover.report.outputs import write_figures
 from layover.stats.table import check
@@ -106,8 +108,29 @@ def test_trials_of_a_grid() -> None:
             for name, source, up in (("direct", "", 0), ("stilts", "a", 3)) for rate in ("1e-4", "5e-5")
             for seed in range(2)]  # fmt: skip
     study = inputs(rows, {one["strategy"]: "direct" for one in rows}, "direct 5e-5")
-    assert study.analyses.grids is not None
+    grids = study.analyses.grids
+    assert grids is not None
     assert "grid" in sections(build(study))
+    drawn = trials(grids).to_dict()["data"]["values"]
+    for place, cell in enumerate(sorted(grids.cells, key=lambda cell: cell.grid)):
+        marks = {mark: [row for row in drawn if row["mark"] == mark and row["name"].startswith(cell.grid)]
+                 for mark in ("dot", "median", "shape")}  # fmt: skip
+        assert sorted(row["value"] for row in marks["dot"]) == sorted(cell.values.values)
+        assert [row["value"] for row in marks["median"]] == [pytest.approx(np.median(cell.values.values))]
+        halves = np.array([row["high"] - place for row in marks["shape"]])
+        assert [place - row["low"] for row in marks["shape"]] == pytest.approx(halves)
+        exact = gaussian_kde(cell.values.values)([row["value"] for row in marks["shape"]])
+        assert halves / halves.max() == pytest.approx(exact / exact.max())
+        ends = [marks["shape"][0]["value"], marks["shape"][-1]["value"]]
+        assert ends == [min(cell.values.values), max(cell.values.values)]
+
+
+def test_trials_that_are_all_alike_have_no_violin() -> None:
+    rows = [row(f"direct {rate}", "", "rte", seed, 60) for rate in ("1e-4", "5e-5") for seed in range(2)]
+    grids = inputs(rows, {one["strategy"]: "direct" for one in rows}, "direct 5e-5").analyses.grids
+    assert grids is not None
+    drawn = trials(grids).to_dict()["data"]["values"]
+    assert {row["mark"] for row in drawn} == {"dot", "median"}
 
 
 def test_ranks_say_who_is_first_and_who_can_be_told_apart(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from layover.report.facts import ReportInputs, TaskFacts
 from layover.report.limits import limits, troubles
 from layover.report.outputs import write_figures, write_tables
 from layover.report.words import plain, seconds
+from layover.stats.power import typical
 from layover.stats.table import check
 from layover.stats.transfer import transfer
 
@@ -119,6 +120,17 @@ def test_the_page_names_no_other_address_and_no_id_twice(html):
     ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
     assert len(ids) == len(set(ids))
     assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
+
+
+def test_what_the_study_can_show_is_said_of_a_typical_cell(study, html):
+    (one,) = typical(study.transfer[0])
+    section = html.split('<h2 id="reach">')[1].split("</section>")[0]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", section)
+    needed = ["no number" if seeds is None else str(seeds) for seeds in one.needed.values()]
+    shown = "none" if one.detectable > 100 else f"{one.detectable:.1f}"
+    assert cells[1:] == [str(one.seeds), str(one.examples), shown, *needed, f"{one.limit:.1f}"]
+    assert "seeds for 1 point<" in section
+    assert "seeds for 5 points<" in section
 
 
 def test_a_small_study_makes_a_small_page(html):

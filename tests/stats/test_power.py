@@ -12,7 +12,8 @@ from scipy.stats import nct, norm, t
 from tests.stats.tables import row, study
 
 from layover.stats.interval import Noise, Paired, effect
-from layover.stats.power import Design, power
+from layover.stats.power import Design, power, typical
+from layover.stats.transfer import transfer
 
 
 @pytest.mark.parametrize("seeds, wanted, level", [(3, 4.0, 0.05), (5, 2.0, 0.05), (20, 1.0, 0.01)])
@@ -98,3 +99,18 @@ def test_what_one_seed_and_scores_alone_cannot_tell_is_not_said() -> None:
     missing = [row("direct", "", "rte", 1, 60), row("stilts", "mnli", "rte", 2, 61)]
     (nothing,) = power(missing)
     assert (nothing.delta, nothing.power, nothing.effect) == (None, None, None)
+
+
+def test_a_typical_cell_has_the_medians_of_its_roles_cells() -> None:
+    rows, predictions = study({("mnli", "rte"): 3.0}, seeds=5, examples=400)
+    (one,), (cell,) = typical(transfer(rows, predictions.get)), power(rows, predictions.get, effect=2.0)
+    assert (one.cells, one.seeds, one.examples, one.detectable) == (1, 5, 400, cell.detectable)
+    assert (one.needed[2.0], one.limit) == (cell.seeds_needed, cell.limit)
+    assert list(one.needed) == [1.0, 2.0, 5.0]
+
+    found = transfer(ROWS)
+    (alone,) = typical(found)
+    spread = sorted(cell.noise.seeds * cell.n for cell in found.matrices[0].cells.values() if cell.noise)
+    assert (alone.cells, alone.examples, alone.limit) == (2, None, None)
+    assert alone.detectable == Design(sum(spread) / 2, 0.0, 0.0).detectable(5, 0, 0.025)
+    assert typical(transfer([one for one in ROWS if one["seed"] == ROWS[0]["seed"]])) == []

@@ -23,6 +23,7 @@ from layover.report.limits import limits, recipes, troubles
 from layover.report.maps import correlation_map, decimal, rival_map
 from layover.report.spent import spent
 from layover.stats.paired import Cell
+from layover.stats.power import typical
 from layover.stats.table import labelled
 from layover.stats.transfer import Average, Matrix, Transfer
 
@@ -66,6 +67,7 @@ def build(inputs: ReportInputs) -> str:
         scores=score_rows(inputs.observations),
         forgotten=forgetting_rows(inputs.observations),
         contrasts=inputs.contrasts,
+        reach=typical(inputs.transfer[0]) if inputs.transfer else [],
         correlated=[(one, correlation_map(one)) for one in inputs.analyses.correlations],
         rivals=[(one, rival_map(one)) for one in inputs.analyses.rivals],
         links=[(one, [link for link in one.links if not link.target]) for one in inputs.analyses.links],

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from layover.report.colours import FAINT, INK, LINES, PAPER
 from layover.report.figures import CELL_HEIGHT, extent, styled
@@ -14,9 +17,11 @@ from layover.stats.sizes import Sizes
 if TYPE_CHECKING:
     import altair as alt
 
-    from layover.stats.grid import Grids
+    from layover.stats.grid import GridCell, Grids
 
 WIDTH, HEIGHT = 230, 150
+HALF = 0.38  # of a violin's greatest width, in rows
+POINTS = 48  # at which its density is drawn
 AXES = {"intermediate": "examples of the intermediate task", "target": "examples of the target"}
 
 
@@ -127,23 +132,50 @@ def _panel(name: str, rows: list[dict[str, Any]], title: str, color: Any, logari
 
 
 def trials(found: Grids) -> alt.FacetChart:
-    """Every trial of a grid by condition, with median and quartiles, a panel for each target."""
+    """Every trial of a grid by condition, with their density as a violin and their median, a panel for each target."""
     import altair as alt
 
-    rows = [
-        {"target": cell.target, "name": " · ".join(filter(None, (cell.grid, cell.source))), "value": value}
-        for cell in found.cells for value in cell.values.values
-    ]  # fmt: skip
+    names = sorted({_condition(cell) for cell in found.cells})
+    rows = [row for cell in found.cells for row in _violin(cell, names.index(_condition(cell)))]
+    said = " : ".join([*(f"datum.value === {at} ? {json.dumps(name)}" for at, name in enumerate(names)), "''"])
+    axis = alt.Axis(values=list(range(len(names))), labelExpr=said, domain=False, ticks=False, grid=False,
+                    labelLimit=200)  # fmt: skip
+    scale = alt.Scale(domain=[len(names) - 0.4, -0.6], nice=False, zero=False)
     base = alt.Chart().encode(
-        y=alt.Y("name:N", title=None, axis=alt.Axis(domain=False, ticks=False, labelLimit=200)),
         x=alt.X("value:Q", title="points", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)),
+        y=alt.Y("low:Q", title=None, axis=axis, scale=scale),
     )
-    box = base.mark_boxplot(extent="min-max", size=9, color=FAINT, opacity=0.35, median={"color": INK})
-    dots = base.mark_point(filled=True, size=26, opacity=0.75, color=LINES[1])
-    height = 22 * len({row["name"] for row in rows})
-    drawn = alt.layer(box, dots, data=alt.Data(values=rows)).properties(width=WIDTH, height=height)
+    shape, dot, middle = (base.transform_filter(f"datum.mark === '{mark}'") for mark in ("shape", "dot", "median"))
+    violins = shape.mark_area(color=FAINT, opacity=0.35).encode(y2="high:Q", detail="name:N")
+    dots = dot.mark_point(filled=True, size=22, opacity=0.75, color=LINES[1])
+    medians = middle.mark_rule(color=INK, strokeWidth=2).encode(y2="high:Q")
+    drawn = alt.layer(violins, dots, medians, data=alt.Data(values=rows))
     header = alt.Header(title=None, labelFontWeight="bold", labelFontSize=12, labelAnchor="start", labelLimit=WIDTH)
+    drawn = drawn.properties(width=WIDTH, height=28 * len(names))
     return styled(drawn.facet(facet=alt.Facet("target:N", header=header), columns=2).resolve_scale(x="independent"))
+
+
+def _condition(cell: GridCell) -> str:
+    return " · ".join(filter(None, (cell.grid, cell.source)))
+
+
+def _violin(cell: GridCell, at: int) -> list[dict[str, Any]]:
+    """The trials of a condition on its line: as dots, their median, and their density where they differ."""
+    from scipy.stats import gaussian_kde
+
+    values = np.array(cell.values.values)
+    place = {"target": cell.target, "name": _condition(cell)}
+    rows = [place | {"mark": "dot", "value": value, "low": at} for value in values.tolist()]
+    if len(values):
+        middle = float(np.median(values))
+        rows.append(place | {"mark": "median", "value": middle, "low": at - HALF, "high": at + HALF})
+    if len(values) > 2 and np.ptp(values) > 0:
+        x = np.linspace(values.min(), values.max(), POINTS)
+        density = gaussian_kde(values)(x)
+        density *= HALF / density.max()
+        rows += [place | {"mark": "shape", "value": value, "low": at - half, "high": at + half}
+                 for value, half in zip(x.tolist(), density.tolist(), strict=True)]  # fmt: skip
+    return rows
 
 
 def rank_chart(found: Ranks) -> alt.LayerChart:

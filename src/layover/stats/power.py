@@ -9,6 +9,7 @@ seeds can show.
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ import numpy as np
 from layover.metrics import Array
 from layover.stats.interval import LEVEL, Noise
 from layover.stats.paired import Cell, Correction, Lookup, Verdict
-from layover.stats.transfer import transfer
+from layover.stats.transfer import Matrix, Transfer, transfer
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -175,14 +176,61 @@ def power(
     Tests are at 0.05 over the number of tests in the cell's family: Holm's first step, and the safe side of Benjamini
     and Hochberg's. Raises ObservationsError.
     """
-    found = transfer(observations, predictions, against, metric, correct, without_degenerate)
+    return powers(transfer(observations, predictions, against, metric, correct, without_degenerate), effect)
+
+
+def powers(found: Transfer, effect: float | None = None) -> list[CellPower]:
+    """`power` of matrices that are there already."""
     rows = []
     for matrix in found.matrices:
         tested = Counter(cell.role for cell in matrix.cells.values() if cell.p is not None)
         for cell in matrix.cells.values():
-            tests = 1 if correct == "none" else max(1, tested[cell.role])
+            tests = 1 if found.correct == "none" else max(1, tested[cell.role])
             rows.append(_settled(cell, LEVEL / tests, effect))
     return rows
+
+
+@dataclass(frozen=True)
+class Typical:
+    """What the seeds and examples of a matrix can show in a typical cell: the variances are the medians of its cells'.
+
+    `needed` has for effects of some points the seeds that 80 % power takes with these examples, None where no number
+    will do. Without predictions `examples` and `limit` are None.
+    """
+
+    encoder: str
+    strategy: str
+    role: str
+    cells: int
+    seeds: int
+    examples: int | None
+    detectable: float
+    needed: Mapping[float, int | None]
+    limit: float | None
+
+
+def typical(found: Transfer, effects: Iterable[float] = (1.0, 2.0, 5.0)) -> list[Typical]:
+    """By encoder, strategy and role: what a typical cell can show; nothing where no cell has two seeds."""
+    rows = []
+    for matrix in found.matrices:
+        for role in matrix.roles:
+            cells = [cell for cell in matrix.cells.values() if cell.role == role and cell.n > 1 and cell.noise]
+            if not cells or not any(cell.noise and cell.noise.error for cell in cells):
+                continue
+            level = LEVEL / (1 if found.correct == "none" else sum(cell.p is not None for cell in cells))
+            rows.append(_typical(matrix, role, cells, level, effects))
+    return rows
+
+
+def _typical(matrix: Matrix, role: str, cells: list[Cell], level: float, effects: Iterable[float]) -> Typical:
+    designs = [Design.of(cell.noise, cell.n) for cell in cells if cell.noise]
+    middle = Design(*(statistics.median(getattr(one, name) for one in designs) for name in Design.__annotations__))
+    seeds = statistics.median_low(cell.n for cell in cells)
+    rows = statistics.median_low(cell.noise.rows for cell in cells if cell.noise)
+    needed = {effect: middle.seeds_needed(effect, rows, level) for effect in effects}
+    limit = middle.limit(rows, level) if rows else None
+    detectable = middle.detectable(seeds, rows, level)
+    return Typical(matrix.encoder, matrix.strategy, role, len(cells), seeds, rows or None, detectable, needed, limit)
 
 
 def _settled(cell: Cell, level: float, asked: float | None) -> CellPower:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import random
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ from layover.session import Session
 from layover.step import Recipe
 from layover.train import model, warm
 from layover.train.determinism import OWN_THREADS, prepare_process
+from layover.train.loop import Job
+from layover.train.network import Network
 
 Encoders = Callable[[str], Path]
 KINDS = ("single", "pair", "value", "choice")
@@ -319,3 +322,17 @@ def test_what_cannot_be_loaded_is_no_matter_of_getting_ready(bert: Path, tmp_pat
     (tmp_path / "empty").mkdir()
     with pytest.raises(EncoderError, match="cannot be loaded"):
         warm.encoder(str(tmp_path / "empty"), None)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_run_trained_is_gone_when_it_ends(encoder: Encoders, tmp_path: Path, family: str) -> None:
+    """And not when Python next looks for cycles: by then there are several networks, their gradients and moments."""
+    study = write(tmp_path, encoder(family))
+    gc.collect()
+    gc.disable()
+    try:
+        assert Session.open(study, tmp_path / "store").run().complete
+        left = [kept for kept in gc.get_objects() if type(kept) in (Network, Job)]
+    finally:
+        gc.enable()
+    assert left == []

@@ -77,7 +77,8 @@ class Job:
     room: Room = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        room = Room(self.micro_tokens, lambda: int(self.data.tokens.max(initial=1)))
+        data = self.data  # not through `self`: a cycle would keep every run's network until Python looks for cycles
+        room = Room(self.micro_tokens, lambda: int(data.tokens.max(initial=1)))
         object.__setattr__(self, "room", room)
 
     @property

@@ -51,6 +51,17 @@ def keep_freed() -> None:
         mallopt(parameter, value)
 
 
+def give_back() -> None:
+    """Give the system what is free in the C library's heap: between runs, since `keep_freed` keeps it within one.
+
+    Without it a process that trains many tasks, with batches of all sizes, grows by what lies between them.
+    """
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError, TypeError):
+        return
+
+
 def micro_tokens(network: Network, precision: Precision, length: int, sharing: int = 1) -> int:
     """The tokens of a forward pass with gradients at most, of inputs of at most `length` tokens.
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.kit import task_of_kind
@@ -42,3 +46,32 @@ def test_a_larger_encoder_gets_smaller_parts_and_one_that_is_padded_the_smallest
         config.hidden_size, config.num_hidden_layers = width, layers
         found.append(memory.micro_tokens(network, "fp32", 64))
     assert found == [4096, 4096, 1024, 512]
+
+
+HEAP = """
+import numpy as np
+from layover.train.memory import give_back, keep_freed
+
+def held():
+    (line,) = (line for line in open("/proc/self/status") if line.startswith("RssAnon"))
+    return int(line.split()[1]) // 1024
+
+keep_freed()
+blocks = [np.ones(2**17) for _ in range(200)]  # of a MB each
+last, full = blocks[-1], held()
+del blocks
+kept = held()
+give_back(2**30)
+bounded = held()
+give_back(2**20)
+print(full, kept, bounded, held())
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="another C library than glibc of 2.33 or later")
+def test_what_lies_free_between_runs_goes_back_to_the_system_once_it_is_much() -> None:
+    told = subprocess.run([sys.executable, "-c", HEAP], check=True, capture_output=True, text=True).stdout
+    full, kept, bounded, after = map(int, told.split())
+    assert abs(kept - full) < 20
+    assert abs(bounded - full) < 20
+    assert after < full - 150

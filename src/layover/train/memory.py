@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ PACKED = (512, 4096)
 PADDED = 512
 # <malloc.h>: M_MMAP_MAX, no block is a mapping of its own; M_TRIM_THRESHOLD, the heap is not cut back.
 GLIBC = {-4: 0, -1: 2**31 - 1}
+FREE = 2**30  # bytes that may lie free in the heap of a process between two runs
 # On a GPU.
 SHARE = 0.8  # of the memory that is free; the rest is for the optimizer's temporaries and fragmentation
 MOST = 65_536
@@ -51,14 +52,28 @@ def keep_freed() -> None:
         mallopt(parameter, value)
 
 
-def give_back() -> None:
-    """Give the system what is free in the C library's heap: between runs, since `keep_freed` keeps it within one.
+class _Heap(ctypes.Structure):
+    """`struct mallinfo2` of <malloc.h>."""
 
-    Without it a process that trains many tasks, with batches of all sizes, grows by what lies between them.
+    _fields_: ClassVar = [
+        (name, ctypes.c_size_t)
+        for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks",
+                     "keepcost")
+    ]  # fmt: skip
+
+
+def give_back(free: int = FREE) -> None:
+    """Give the system what is free in the C library's heap, where that is more than `free` bytes: between runs.
+
+    `keep_freed` keeps it within one. A process that trains many tasks, with batches of all sizes, would grow by what
+    lies between them.
     """
     try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError, TypeError):
+        libc = ctypes.CDLL(None)
+        libc.mallinfo2.restype = _Heap
+        if libc.mallinfo2().fordblks > free:
+            libc.malloc_trim(0)
+    except (OSError, AttributeError, TypeError):  # another C library, or glibc before 2.33
         return
 
 

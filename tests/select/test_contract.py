@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from layover.select.estimator import ESTIMATORS, FIELDS, REFERENCES, Estimator, 
 
 NAMES = [estimator.name for estimator in ESTIMATORS if estimator.needs in FIELDS]
 BOTH = ["classes", "values"]
+PAGE = (Path(__file__).parents[2] / "docs" / "select.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(params=NAMES)
@@ -59,6 +62,20 @@ def test_the_estimators_of_the_issue_are_there() -> None:
 
 def test_every_estimator_names_a_paper(estimator: Estimator) -> None:
     assert "20" in REFERENCES[estimator.name]
+
+
+def test_the_page_says_of_every_estimator_what_it_needs_and_reads(estimator: Estimator) -> None:
+    rows = {m[1]: m[0].split(" | ") for m in re.finditer(r"^\| `(\w+)` \|.*$", PAGE, re.M)}
+    values = "yes" if np.isfinite(estimator.score(evidence(kind="values"))).all() else "no"
+    expected = [estimator.needs, "yes" if estimator.labels else "no", values]
+    assert rows[estimator.name][1:4] == expected
+
+
+def test_what_the_page_shows_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    [code] = re.findall(r"^```python\n(.*?)^```$", PAGE, re.S | re.M)
+    exec(code, {})
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed] == ["logme", "hscore", "knn", "there"]
 
 
 @pytest.mark.parametrize("kind", BOTH)

@@ -33,7 +33,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
 }  # of the evidence, by what an estimator needs; knowledge is in none
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Labels:
     """What a target's rows are labelled with, as numbers to be found: `targets` [n, k].
 

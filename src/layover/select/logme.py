@@ -30,7 +30,7 @@ STEPS = 60
 AT_ONCE = 2048  # columns that are solved together: some tens of megabytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reduced:
     """The linear model of one source: F'F (or, where `dual`, FF') as a tridiagonal matrix of m rows.
 
@@ -132,7 +132,7 @@ def _evidence(models: list[Reduced], targets: Array) -> Array:
     return system.evidence(now).reshape(len(models), -1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _System:
     """Many tridiagonal systems [m, columns] side by side, one for each target of each model; smaller ones end in 0."""
 

@@ -58,8 +58,8 @@ class Labels:
 class Evidence:
     """What is known of a target with n rows and of its candidate sources; a part that is not known is left out.
 
-    - `labels` [n]: classes as integers from 0 on, or values, as `kind` says. A class below 0, as
-      releases have it for a row without a label, is an error.
+    - `labels` [n]: classes as integers from 0 on, or values, as `kind` says. A class below 0, as releases have it for a
+      row without a label, is an error.
     - `features`: of each source [layers, n, d], the target's rows through its trained encoder.
     - `plain` [layers, n, d]: the same through the encoder as it was before any source.
     - `maps`: of each source [d + 1, d]: what it makes of a row is nearly `plain[-1] @ map[:-1] + map[-1]`.

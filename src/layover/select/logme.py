@@ -27,7 +27,7 @@ SMALLEST, LARGEST = 1e-12, 1e8  # t, times the largest eigenvalue: below it is r
 CLOSE = 1e-7  # of log t: evidence is flat at its maximum, so that it is known to far more digits
 GRID = 21  # values of t that are tried first: a decade apart
 STEPS = 60
-AT_ONCE = 2048  # columns that are solved together: some tens of megabytes
+AT_ONCE = 1024  # columns that are solved together: at width 1024, 8 MB for each of some ten arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,8 @@ def _reduced(gram: Array, right: Array, dual: bool) -> Reduced:
     work = int(lapack.dsytrd_lwork(len(gram), lower=1)[0])
     packed, diagonal, off, tau, _ = lapack.dsytrd(gram, lower=1, lwork=work)
     eigenvalues, failed = lapack.dsterf(diagonal, off)
-    assert failed == 0, "the eigenvalues of a finite tridiagonal matrix were not found"
+    if failed:
+        raise np.linalg.LinAlgError("the eigenvalues of a tridiagonal matrix were not found")
     below = np.asfortranarray(packed[1:, :-1])
     turned, _, _ = lapack.dormqr("L", "T", below, tau, right[1:], max(64, 64 * right.shape[1]))
     return Reduced(diagonal, np.append(off, 0.0), np.maximum(eigenvalues, 0), np.concatenate([right[:1], turned]), dual)

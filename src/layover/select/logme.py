@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -76,8 +77,9 @@ def _of(features: Array, targets: Array) -> Reduced:
 
 def _reduced(gram: Array, right: Array, dual: bool) -> Reduced:
     """A Gram matrix [m, m] made tridiagonal by reflections, and the right-hand sides [m, k] by the same."""
-    from scipy.linalg import lapack
+    from scipy.linalg import lapack as compiled
 
+    lapack: Any = compiled  # its functions are in no source that a type checker reads
     if len(gram) == 1:
         return Reduced(gram[0], np.zeros(1), gram[0], right, dual)
     work = int(lapack.dsytrd_lwork(len(gram), lower=1)[0])

@@ -9,6 +9,7 @@
     │   ├── StoreError       a store that cannot be read or written
     │   ├── HubError         the Hub cannot be reached or lacks what was asked for
     │   ├── ObservationsError  a table of observations that cannot be analysed
+    │   ├── EvidenceError    arrays that sources cannot be rated by
     │   └── MissingExtra     an optional dependency that is not installed
     └── StepError            one step failed; the others go on (exit code 1)
 
@@ -86,6 +87,10 @@ class HubError(UserError):
 
 class ObservationsError(UserError):
     """A table of observations cannot be analysed."""
+
+
+class EvidenceError(UserError):
+    """Sources cannot be rated by these arrays."""
 
 
 class MissingExtra(UserError):

@@ -1,0 +1,1 @@
+"""Select: which source is worth a stop, for one target, before the transfer is paid for."""

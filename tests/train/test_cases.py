@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tests.kit import own_table, places_for, single_rows, stretch_rows, stretch_tasks, trained, write_rows, write_task
+from tests.kit import own_table, places_for, single_rows, stretch_rows, stretch_tasks, write_rows, write_task
 
 from layover.step import Recipe
 from layover.store import Store
@@ -194,10 +195,16 @@ def test_a_pair_is_encoded_as_a_pair_and_not_joined_by_a_separator_written_out(
 # what heads of other tasks say
 
 
-def a_source(encoder: Path, data: cache.Located, folder: Path, **recipe: Any) -> Path:
-    """The weights of a training on a task."""
-    settings = Recipe(epochs=1, batch_size=8, max_length=LENGTH, learning_rate=1e-3, **recipe)
-    result = trained(encoder, data, folder, settings)
+def a_source(encoder: Path, data: cache.Located, folder: Path, pooling: Any = "first") -> Path:
+    """The weights of a source, as a training leaves them: an encoder that has moved, a head that is sure of much."""
+    loaded = model.load(str(encoder), None, data.task, Recipe(max_length=LENGTH, pooling=pooling), 1)
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in loaded.network.encoder.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=draw))
+        loaded.network.head.linear.weight.mul_(20)
+    folder.mkdir()
+    result: Any = SimpleNamespace(network=loaded.network, tokenizer=loaded.tokenizer)
     work.write_weights(folder / "weights", data.task, result)
     return folder / "weights"
 

@@ -130,25 +130,21 @@ class Unlabelled:
 def own_target(name: str, table: Mapping[str, Any], base: Path = Path()) -> tuple[Task, dict[str, Path], bool]:
     """A user's file as a target: the task of a table `[task.NAME]`, its files, and whether it has labels.
 
-    It has none where the table says nothing of labels, and the first row has no column "label". Raises TaskError with
-    everything that is wrong with the table.
+    It has none where the table says nothing of labels and the first row has no column "label"; only single texts, pairs
+    and choices can be read without. Raises TaskError with everything that is wrong with the table.
     """
-    files = own_files(table, base)
-    if any(word in table for word in WITH_LABEL) or not _lacks_labels(files.get("train")):
-        return own_task(name, table, base=base), files, True
-    kind = table.get("format")
-    if kind not in UNLABELLED:
-        message = f"has no labels, and format {kind!r} cannot be read without: its labels say what is read"
-        hint = f"name the labels' column with label = ..., or give rows of format {', '.join(UNLABELLED)}"
-        raise TaskError(Problem(f"task.{name}", message, hint))
+    kind, train = table.get("format"), table.get("train")
+    told = kind not in UNLABELLED or not isinstance(train, str) or any(word in table for word in WITH_LABEL)
+    if told or not _lacks_labels(base / str(train)):
+        return own_task(name, table, base=base), own_files(table, base), True
     declared = table if kind == "choice" else {**table, "labels": ["0", "1"]}
     task = own_task(name, declared, base=base)
-    return replace(task, prepare=Unlabelled(task.prepare)), files, False
+    return replace(task, prepare=Unlabelled(task.prepare)), own_files(table, base), False
 
 
-def _lacks_labels(path: Path | None) -> bool:
+def _lacks_labels(path: Path) -> bool:
     """Whether the first row of a file that can be read has no column for a label."""
-    if path is None or file_problem("", path):
+    if file_problem("", path):
         return False
     _, row = next(iter(readers.rows(path)))
     if isinstance(row, Problem):

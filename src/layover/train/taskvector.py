@@ -34,7 +34,7 @@ from layover.train.frozen import Frozen
 from layover.train.groups import ENCODER, layer_numbers
 
 EXAMPLES = 256  # of which the information is the mean
-EPOCHS, RATE = 20, 1e-2  # of the head: one linear layer on vectors that do not change
+STEPS, RATE = 200, 1e-2  # of the head, one linear layer on vectors that do not change: as many for few rows as for many
 NOISE = 1e-10  # of the largest block's length: squares of what rounding leaves are 1e-14 of it
 CODE = (information, probe, heads)  # what the numbers depend on beside features, and this
 
@@ -49,7 +49,7 @@ def task_vector(
     if data.task.output == "tokens":
         raise ValueError("plain text has no labels to be measured by")
     recipe = Recipe(
-        learning_rate=RATE, epochs=EPOCHS, max_length=max_length, pooling=pooling, dropout=0.0, checkpoint="last",
+        learning_rate=RATE, max_steps=STEPS, max_length=max_length, pooling=pooling, dropout=0.0, checkpoint="last",
         patience=0,
     )  # fmt: skip
     last = features(data, "train", plain, max_length=max_length, places=places).n_layers - 1

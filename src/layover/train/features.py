@@ -146,11 +146,11 @@ def features(
     return whole.take(np.flatnonzero(data.held == (part == "selection"))) if divided else whole
 
 
-def _once(
-    data: Located, portion: Portion, encoder: Frozen, max_length: int, precision: Precision, places: Places
-) -> arrays.Arrays:
-    """The entry of a portion. Of the processes that need it at once, one computes and the others wait."""
-    made_of = {
+def made_from(
+    data: Located, portion: Portion, encoder: Frozen, max_length: int, precision: Precision
+) -> dict[str, Any]:
+    """All that the features of a portion depend on, as an entry of the store says it."""
+    return {
         **cache.examples_of(data, portion, frozen, *frozen.CODE),
         "kind": "features",
         "encoder": encoder.identity,
@@ -159,6 +159,13 @@ def _once(
         "precision": precision,
         "libraries": {name: version(name) for name in LIBRARIES},
     }
+
+
+def _once(
+    data: Located, portion: Portion, encoder: Frozen, max_length: int, precision: Precision, places: Places
+) -> arrays.Arrays:
+    """The entry of a portion. Of the processes that need it at once, one computes and the others wait."""
+    made_of = made_from(data, portion, encoder, max_length, precision)
 
     def write() -> tuple[dict[str, Any], Iterable[arrays.Columns]]:
         reader = frozen.load(encoder, data.task, max_length, precision, places)

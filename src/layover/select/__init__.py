@@ -1,0 +1,1 @@
+"""Select: which stop, if any, before paying for all of them."""

@@ -101,6 +101,14 @@ def test_the_same_result_told_twice_counts_once_and_nothing_known_is_said_so() -
     assert all(math.isnan(one.mean) for one in knowledge().expect("t00", CANDIDATES))
 
 
+def test_of_very_many_results_some_are_learnt_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, of_sources, _ = planted(3.0, 1.0, 0.3)
+    monkeypatch.setattr("layover.select.knowledge.MOST", 60)
+    found = knowledge(seen)
+    assert np.corrcoef(means(found, "mine"), of_sources)[0, 1] > 0.98
+    assert means(found, "mine").tolist() == means(knowledge(seen), "mine").tolist()
+
+
 def test_one_observation_says_little() -> None:
     found = knowledge([Observed("s00", "t00", 5.0)]).expect("t01", CANDIDATES[:2])
     assert all(one.mean == pytest.approx(5.0) for one in found)

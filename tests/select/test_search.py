@@ -17,7 +17,7 @@ from tests.kit import fake_work, own_table, study_words
 from layover.budget import examples_trained
 from layover.errors import StepError, StudyError
 from layover.kinds import WORK
-from layover.select.halving import Halved, Rung
+from layover.select.halving import Rung
 from layover.select.observed import of_store
 from layover.select.search import Rungs, rung_study, search
 from layover.session import Session
@@ -62,28 +62,36 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Work]:
     return plant
 
 
-def study(bert: Path, folder: Path, rows: int = 2_000, sources: list[str] = SOURCES, **words: Any) -> Study:
+@pytest.fixture(scope="module")
+def fake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What has an identity as encoders do, and is never loaded."""
+    folder = tmp_path_factory.mktemp("encoders") / "fake"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (folder / name).write_text('{"num_hidden_layers": 2, "hidden_size": 32}')
+    return folder
+
+
+def study(encoder: Path, folder: Path, rows: int = 2_000, sources: list[str] = SOURCES, **words: Any) -> Study:
     source, target = own_table(folder / "source", n_train=rows), own_table(folder / "target", n_train=rows // 4)
     strategies = {"direct": {"kind": "direct"}, "stilts": {"kind": "stilts", "sources": [*sources]}}
     tasks = {"mine": target, **dict.fromkeys(sources, source)}
     usual = {"seeds": [1, 2, 3], "strategies": strategies, "task": tasks, **words}
-    return Study(**study_words(bert, folder, **usual))
+    return Study(**study_words(encoder, folder, **usual))
 
 
 def opener(folder: Path) -> Callable[[Study], Session]:
     return partial(Session.open, store=folder / "store")
 
 
-def test_it_finds_the_best_source_at_a_quarter_of_the_cost(bert: Path, tmp_path: Path, planted: Any) -> None:
-    work, asked = planted(TRUTH), study(bert, tmp_path)
+def test_it_finds_the_best_source_at_a_quarter_of_the_cost(fake: Path, tmp_path: Path, planted: Any) -> None:
+    work, asked = planted(TRUTH), study(fake, tmp_path)
     found = search(asked, "mine", opener(tmp_path))
     assert found.best == "source2"
     assert found.share <= 0.25
     whole = Session.open(asked, store=tmp_path / "other").plan
     assert len(whole.steps) == 3 * (8 + 9)
-    extents = Rungs(asked, "mine", "stilts", opener(tmp_path))
-    extents.open(Rung(0, tuple(SOURCES), 1.0, 3))
-    count = partial(examples_trained, extents=extents.extents)
+    count = partial(examples_trained, extents=Rungs.of(asked, "mine", "stilts", opener(tmp_path)).extents)
     assert found.full == pytest.approx(sum(map(count, whole.steps.values())))
     assert found.spent == pytest.approx(sum(map(count, work.runs)))  # each was run once, and nothing else was
     assert [len(rung.sources) for rung, _ in found.rungs] == [8, 4, 2]
@@ -94,9 +102,9 @@ def test_it_finds_the_best_source_at_a_quarter_of_the_cost(bert: Path, tmp_path:
     assert first.effect.low < first.effect.delta < first.effect.high  # type: ignore[operator]
 
 
-def test_a_search_again_runs_nothing_and_says_the_same(bert: Path, tmp_path: Path, planted: Any) -> None:
+def test_a_search_again_runs_nothing_and_says_the_same(fake: Path, tmp_path: Path, planted: Any) -> None:
     planted(TRUTH)
-    asked = study(bert, tmp_path)
+    asked = study(fake, tmp_path)
     first = search(asked, "mine", opener(tmp_path))
     again = planted({})
     assert search(asked, "mine", opener(tmp_path)).to_json() == first.to_json()
@@ -105,8 +113,8 @@ def test_a_search_again_runs_nothing_and_says_the_same(bert: Path, tmp_path: Pat
     assert set(rungs) == {f"small-mine-rung-{n}" for n in (1, 2, 3)}
 
 
-def test_rungs_with_all_rows_have_the_steps_of_the_full_matrix(bert: Path, tmp_path: Path, planted: Any) -> None:
-    work, asked = planted(TRUTH), study(bert, tmp_path)
+def test_rungs_with_all_rows_have_the_steps_of_the_full_matrix(fake: Path, tmp_path: Path, planted: Any) -> None:
+    work, asked = planted(TRUTH), study(fake, tmp_path)
     found = search(asked, "mine", opener(tmp_path), budget=1.0)
     assert found.best == "source2"
     full = set(Session.open(asked, store=tmp_path / "other").plan.steps)
@@ -119,26 +127,26 @@ def test_rungs_with_all_rows_have_the_steps_of_the_full_matrix(bert: Path, tmp_p
     assert len(work.runs) == len({key_of(step) for step in work.runs})
 
 
-def test_where_all_hurt_it_says_to_train_directly(bert: Path, tmp_path: Path, planted: Any) -> None:
+def test_where_all_hurt_it_says_to_train_directly(fake: Path, tmp_path: Path, planted: Any) -> None:
     planted({name: -5.0 - i for i, name in enumerate(SOURCES)})
-    assert search(study(bert, tmp_path), "mine", opener(tmp_path)).best == ""
+    assert search(study(fake, tmp_path), "mine", opener(tmp_path)).best == ""
 
 
-def test_a_source_that_breaks_is_dropped_and_says_so(bert: Path, tmp_path: Path, planted: Any) -> None:
+def test_a_source_that_breaks_is_dropped_and_says_so(fake: Path, tmp_path: Path, planted: Any) -> None:
     planted(TRUTH, bad="source2")
-    found = search(study(bert, tmp_path), "mine", opener(tmp_path))
+    found = search(study(fake, tmp_path), "mine", opener(tmp_path))
     assert found.best == "source4"
     assert {one.source: one.dropped for one in found.standings}["source2"] == "failed"
 
 
-def test_where_training_directly_breaks_nothing_can_be_said(bert: Path, tmp_path: Path, planted: Any) -> None:
+def test_where_training_directly_breaks_nothing_can_be_said(fake: Path, tmp_path: Path, planted: Any) -> None:
     planted(TRUTH, bad=" first")
     with pytest.raises(StepError, match="mine directly gave nothing"):
-        search(study(bert, tmp_path, sources=SOURCES[:2]), "mine", opener(tmp_path))
+        search(study(fake, tmp_path, sources=SOURCES[:2]), "mine", opener(tmp_path))
 
 
-def test_a_study_that_fits_no_search_is_told_all_that_is_wrong(bert: Path, tmp_path: Path) -> None:
-    asked = study(bert, tmp_path, sources=SOURCES[:2], sizes={"target": [50, 0]})
+def test_a_study_that_fits_no_search_is_told_all_that_is_wrong(fake: Path, tmp_path: Path) -> None:
+    asked = study(fake, tmp_path, sources=SOURCES[:2], sizes={"target": [50, 0]})
     with pytest.raises(StudyError) as told:
         search(asked, "mina", opener(tmp_path), strategy="stilt")
     places = {problem.place: problem for problem in told.value.problems}
@@ -148,8 +156,8 @@ def test_a_study_that_fits_no_search_is_told_all_that_is_wrong(bert: Path, tmp_p
     assert not (tmp_path / "store" / "steps").exists() or not list((tmp_path / "store" / "steps").iterdir())
 
 
-def test_what_a_study_says_of_tasks_that_are_not_in_a_rung_goes_with_them(bert: Path, tmp_path: Path) -> None:
-    words = study(bert, tmp_path, sources=SOURCES[:3]).words()
+def test_what_a_study_says_of_tasks_that_are_not_in_a_rung_goes_with_them(fake: Path, tmp_path: Path) -> None:
+    words = study(fake, tmp_path, sources=SOURCES[:3]).words()
     words["recipe"] = {**words["recipe"], "task": {"source0": {"epochs": 2}, "source1": {"epochs": 3}}}
     words["limit"] = {"task": {"source0": {"train": 100}, "source1": {"validation": 8}}}
     words["contrast"] = [{"of": ["stilts"], "against": "direct"}]
@@ -165,9 +173,9 @@ def test_what_a_study_says_of_tasks_that_are_not_in_a_rung_goes_with_them(bert: 
     assert not made.contrast
 
 
-def test_results_in_a_store_are_observed_once_whatever_study_asked(bert: Path, tmp_path: Path, planted: Any) -> None:
+def test_results_in_a_store_are_observed_once_whatever_study_asked(fake: Path, tmp_path: Path, planted: Any) -> None:
     planted(TRUTH)
-    asked = study(bert, tmp_path, rows=80, sources=SOURCES[:3], seeds=[1, 2])
+    asked = study(fake, tmp_path, rows=80, sources=SOURCES[:3], seeds=[1, 2])
     for one in (asked, asked.changed(name="again"), asked.changed(name="part", seeds=[1])):
         opener(tmp_path)(one).run()
     seen = of_store(Store.open(tmp_path / "store"))
@@ -191,10 +199,11 @@ def test_results_in_a_store_are_observed_once_whatever_study_asked(bert: Path, t
 
 
 def test_real_trainings_of_a_tiny_encoder(bert: Path, tmp_path: Path) -> None:
-    asked = study(bert, tmp_path, rows=128, sources=SOURCES[:3], seeds=[1, 2])
-    found: Halved = search(asked, "mine", opener(tmp_path), budget=0.9)
-    assert {one.source for one in found.standings} == set(SOURCES[:3])
-    assert found.best in ("", *SOURCES[:3])
+    asked = study(bert, tmp_path, rows=96, sources=SOURCES[:2], seeds=[1, 2])
+    found = search(asked, "mine", opener(tmp_path), budget=0.9)
+    assert {one.source for one in found.standings} == set(SOURCES[:2])
     assert 0 < found.share <= 0.9
-    assert all(one.effect is not None and one.effect.low is not None for one in found.standings)
-    assert search(asked, "mine", opener(tmp_path), budget=0.9) == found
+    best = found.standings[0].effect
+    assert best is not None
+    assert best.low is not None
+    assert found.best == ("" if best.delta <= 0 else found.standings[0].source)  # type: ignore[operator]

@@ -43,10 +43,14 @@ def calibration(truth: Truth, forecast: Forecast) -> Calibration | None:
     """The calibration over all cells of all targets; None where the forecast says no chances.
 
     What is measured has an error of its own, so an interval for it, and the chance that it is positive, take in both:
-    sd^2 + error^2, where the error is known. A measured difference of exactly 0 is half positive.
+    sd^2 + error^2, where the error is known. Where it is not, chances are judged as they are stated. A measured
+    difference of exactly 0 is half positive.
     """
     spread = None if forecast.sd is None else np.hypot(forecast.sd, np.nan_to_num(truth.error))
-    chance = forecast.chance if spread is None or not forecast.points else _positive(forecast.score, spread)
+    chance = forecast.chance
+    if spread is not None and forecast.points:
+        normal = _positive(forecast.score, spread)
+        chance = normal if chance is None else np.where(np.isnan(truth.error), chance, normal)
     if chance is None:
         return None
     known = ~np.isnan(truth.delta) & ~np.isnan(chance)

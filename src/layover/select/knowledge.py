@@ -91,7 +91,7 @@ class Knowledge:
 
 def knowledge(*parts: Iterable[Observed]) -> Knowledge:
     """Knowledge of all these observations and what the catalogue says of their tasks; repeated ones count once."""
-    observed = tuple(dict.fromkeys(one for part in parts for one in part))
+    observed = tuple({repr(one): one for part in parts for one in part}.values())  # an unknown error equals no other
     return Knowledge(observed, catalogue(name for one in observed for name in (one.source, one.target)))
 
 

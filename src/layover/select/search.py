@@ -2,7 +2,7 @@
 
 Nothing is run for the search alone: a rung's steps are what any study with its seeds, limits and sources would ask for.
 So a search that was killed goes on where it was, a source that reaches all rows has steps of the full matrix, and
-`layover report` shows a rung.
+`layover query` finds the cells of a rung under its name.
 """
 
 from __future__ import annotations
@@ -65,39 +65,44 @@ def search(
     measured against it then.
     """
     _check(study, target, strategy)
-    sources = [name for name in study.strategies[strategy]["sources"] if name != target]
-    rungs = Rungs(study, target, strategy, open_study)
-    whole = rungs.open(Rung(0, tuple(sources), 1.0, len(study.seeds)))
-    steps = whole.plan.steps
-    full = math.fsum(examples_trained(step, rungs.extents) for step in steps.values())
-    found = halve(sources, rungs.cost, len(study.seeds), budget * full, rungs.measure)
-    return replace(found, full=full)
+    rungs = Rungs.of(study, target, strategy, open_study)
+    found = halve(rungs.sources, rungs.cost, len(study.seeds), budget * rungs.full, rungs.measure)
+    return replace(found, full=rungs.full)
 
 
 @dataclass
 class Rungs:
-    """The rungs of one search: what they cost, and what they find. `seen` are the steps that one of them has asked for.
+    """The rungs of one search: what they cost, and what they find.
 
-    `extents` are those of the study's tasks.
+    `extents` are those of the study's tasks, `full` the training examples of the full matrix, and `once` the steps of
+    its first seed by source, "" for training directly. `seen` are the steps that a rung has asked for.
     """
 
     study: Study
     target: str
     strategy: str
     open_study: Callable[[Study], Opened]
-    extents: dict[str, Extent] = field(default_factory=dict)
-    once: dict[str, list[Step]] = field(default_factory=dict)  # by source: the steps of its first seed, in full
+    extents: Mapping[str, Extent]
+    full: float
+    once: Mapping[str, Sequence[Step]]
     seen: set[str] = field(default_factory=set)
 
-    def open(self, rung: Rung) -> Opened:
-        """The study of a rung; that of rung 0 is the full matrix, which is not run."""
-        opened = self.open_study(rung_study(self.study, self.target, self.strategy, rung, self._caps(rung.share)))
-        if not rung.number:
-            plan = opened.plan
-            self.extents = {name: extent(task, plan.sources.get(name)) for name, task in plan.tasks.items()}
-            first = [score for score in plan.scores if score.seed == self.study.seeds[0] and score.role == "target"]
-            self.once = {score.source: _way(plan, score.key) for score in first}
-        return opened
+    @classmethod
+    def of(cls, study: Study, target: str, strategy: str, open_study: Callable[[Study], Opened]) -> Rungs:
+        """Those of a study, of which the full matrix for this target is compiled, and not run."""
+        sources = tuple(name for name in study.strategies[strategy]["sources"] if name != target)
+        whole = Rung(0, sources, 1.0, len(study.seeds))
+        plan = open_study(rung_study(study, target, strategy, whole, {})).plan
+        extents = {name: extent(task, plan.sources.get(name)) for name, task in plan.tasks.items()}
+        full = math.fsum(examples_trained(step, extents) for step in plan.steps.values())
+        first = [score for score in plan.scores if score.seed == study.seeds[0] and score.role == "target"]
+        once = {score.source: _way(plan, score.key) for score in first}
+        return cls(study, target, strategy, open_study, extents, full, once)
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources to choose among."""
+        return sorted(filter(None, self.once))
 
     def cost(self, sources: Sequence[str], share: float) -> float:
         """Training examples of one seed of these sources, and of training directly, at a share of all rows."""
@@ -107,7 +112,8 @@ class Rungs:
 
     def measure(self, rung: Rung) -> tuple[Measured, float]:
         """Run a rung. Sources of which no seed has a value count as failed."""
-        opened = self.open(rung)
+        caps = self._caps(rung.share)
+        opened = self.open_study(rung_study(self.study, self.target, self.strategy, rung, caps))
         new = {key: step for key, step in opened.plan.steps.items() if key not in self.seen}
         opened.run()
         self.seen.update(new)

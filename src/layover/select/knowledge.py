@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from layover.metrics import Array
     from layover.select.truth import Truth
 
-MOST = 1_000  # observations that are learnt from; the work grows with their number cubed
+MOST = 500  # observations that are learnt from; the work grows with their number cubed
 
 
 @dataclass(frozen=True)

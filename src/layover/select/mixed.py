@@ -19,6 +19,7 @@ from layover.metrics import Array
 
 FREEDOM = 4.0
 ROUNDS = 8
+SETTLED = 0.02  # weights are about 1
 SMALLEST, LARGEST = 1e-6, 1e2  # of the variance of values, what a part's may be
 USUAL = 2.0  # points that a pair is off by where too little is known to tell, worth `WORTH` observations
 WORTH = 2.0
@@ -80,7 +81,9 @@ def fitted(values: Array, errors: Array, levels: Mapping[str, Sequence[str]], fe
         left = variances["error"] / weights * (inverse @ (values - mean))  # the error's part of what is off
         # the error's own square, and what is not known of it
         unsure = variances["error"] / weights * (1 - variances["error"] / weights * np.diag(inverse))
-        weights = (FREEDOM + 1) / (FREEDOM + (left**2 + unsure) / variances["error"])
+        before, weights = weights, (FREEDOM + 1) / (FREEDOM + (left**2 + unsure) / variances["error"])
+        if np.abs(weights - before).max() < SETTLED:
+            break
     inverse, mean = _solved(values, noise, parts, weights, variances)
     return Mixed(variances, mean, told, scaled, centre, scale, inverse, values - mean, FREEDOM)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BUDGET = 0.25  # of the full matrix
+UNNAMEABLE = re.compile(r"[^A-Za-z0-9._-]")  # what tasks' names may have and studies' may not
 FLOOR = 64  # rows of a task that a rung has at least, where the task has so many
 
 
@@ -147,7 +149,7 @@ def rung_study(study: Study, target: str, strategy: str, rung: Rung, caps: Mappi
     found = copy.deepcopy({name: value for name, value in words.items() if name not in ("switch", "contrast")})
     found.pop("forgetting", None)
     found |= {
-        "name": f"{study.name}-{target.replace(':', '-').replace('/', '-')}-rung-{rung.number}",
+        "name": f"{study.name}-{UNNAMEABLE.sub('-', target)}-rung-{rung.number}",
         "seeds": study.seeds[: rung.seeds],
         "tasks": {"target": [target]},
         "strategies": {direct: found["strategies"][direct],

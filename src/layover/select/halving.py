@@ -1,9 +1,9 @@
-"""Halving: the best source by real runs on growing budgets, half of the sources going at each (Jamieson & Talwalkar
-2016). Here is what is decided; `select.search` runs it.
+"""Halving: the best source by real runs on growing budgets, of which each drops half (Jamieson & Talwalkar 2016).
 
+Here is what is decided; `select.search` runs it.
 Each rung has the same part of the budget, so what is left for each source about doubles from rung to rung: first in
 rows of source and target, and once all are read, in seeds. Rungs are the seeds and rows of a study like any other.
-"""  # fmt: skip
+"""
 
 from __future__ import annotations
 

@@ -50,9 +50,7 @@ def always(truth: Truth, among: Collection[Candidate], name: str) -> Forecast:
     return Forecast(name, np.array([row] * len(truth.targets)))
 
 
-def _of_tasks(
-    name: str, truth: Truth, scores: Callable[[str, Sequence[Candidate]], list[float]]
-) -> Forecast:  # fmt: skip
+def _of_tasks(name: str, truth: Truth, scores: Callable[[str, Sequence[Candidate]], list[float]]) -> Forecast:
     """An order that is said by what tasks are, and by no result."""
     return Forecast(name, np.array([scores(target, truth.candidates) for target in truth.targets], float))
 

@@ -101,9 +101,7 @@ Belief = tuple[Array, Array | None, Array | None]
 """Score, sd and chance [candidates] of one target."""
 
 
-def held_out(
-    name: str, truth: Truth, believe: Callable[[Truth, str], Belief], points: bool = True
-) -> Forecast:  # fmt: skip
+def held_out(name: str, truth: Truth, believe: Callable[[Truth, str], Belief], points: bool = True) -> Forecast:
     """The forecast of somebody who learns from results: `believe(truth without the target, target)`, for each target.
 
     What is believed of a target cannot depend on its results: they are not handed over.

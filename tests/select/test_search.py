@@ -196,14 +196,3 @@ def test_results_in_a_store_are_observed_once_whatever_study_asked(fake: Path, t
     assert replace(more[-1], delta=0.0, error=0.0) == replace(
         next(one for one in seen if one.source == "source0"), delta=0.0, error=0.0, study="other"
     )
-
-
-def test_real_trainings_of_a_tiny_encoder(bert: Path, tmp_path: Path) -> None:
-    asked = study(bert, tmp_path, rows=96, sources=SOURCES[:2], seeds=[1, 2])
-    found = search(asked, "mine", opener(tmp_path), budget=0.9)
-    assert {one.source for one in found.standings} == set(SOURCES[:2])
-    assert 0 < found.share <= 0.9
-    best = found.standings[0].effect
-    assert best is not None
-    assert best.low is not None
-    assert found.best == ("" if best.delta <= 0 else found.standings[0].source)  # type: ignore[operator]

@@ -112,10 +112,7 @@ def operations(step: Step, shape: Shape, extents: Mapping[str, Extent]) -> tuple
     surgery = getattr(step, "surgery", None)
     each = layer_parameters(shape) * ((surgery.depth or shape.layers) / shape.layers if surgery else 1)
     recipe = step.recipe
-    sizes = [(_trained(ref, recipe, extents[ref.name]), _tokens(extents[ref.name], recipe)) for ref in step.tasks]
-    if isinstance(step, Joint) and step.mixture.epoch == "shortest" and step.mixture.sampler in ("uniform", "dynamic"):
-        least = min(n for n, _ in sizes)  # each task gives as many as the smallest has
-        sizes = [(least, tokens) for _, tokens in sizes]
+    sizes = _sizes(step, extents)
     examples = sum(n for n, _ in sizes)
     scored = sum(_scored(ref, extents[ref.name]) * _tokens(extents[ref.name], recipe) for ref in step.tasks)
     once = sum(n * tokens for n, tokens in sizes)
@@ -133,6 +130,24 @@ def operations(step: Step, shape: Shape, extents: Mapping[str, Extent]) -> tuple
         selected = held * evaluations(recipe, round(examples))
     backward = FORWARD if frozen_parts(recipe.freeze).whole else TRAINING
     return once * passes, each * (backward * once * passes + FORWARD * (selected + scored))
+
+
+def examples_trained(step: Step, extents: Mapping[str, Extent]) -> float:
+    """The examples that a step trains on, each as often as it is read, at most; 0 for one that trains nothing."""
+    if not isinstance(step, Train | Joint | Probe):
+        return 0.0
+    examples = sum(n for n, _ in _sizes(step, extents))
+    return examples * step.recipe.passes(examples)
+
+
+def _sizes(step: Train | Joint | Probe, extents: Mapping[str, Extent]) -> list[tuple[float, float]]:
+    """The examples that a step reads of each task in an epoch, and the tokens of one of them."""
+    recipe = step.recipe
+    sizes = [(_trained(ref, recipe, extents[ref.name]), _tokens(extents[ref.name], recipe)) for ref in step.tasks]
+    if isinstance(step, Joint) and step.mixture.epoch == "shortest" and step.mixture.sampler in ("uniform", "dynamic"):
+        least = min(n for n, _ in sizes)  # each task gives as many as the smallest has
+        sizes = [(least, tokens) for _, tokens in sizes]
+    return sizes
 
 
 def layer_parameters(shape: Shape) -> float:

@@ -72,7 +72,7 @@ def switched(words: Mapping[str, Any], names: Sequence[str]) -> Words:
     for name in chosen:
         said = _merged(said, {word: value for word, value in tables[name].items() if word not in OWN})
     # what is said of a task that the file or a switch names may lose its task; of any other it is a slip of the pen
-    found = _pruned(_merged(found, said), [words, *tables.values()])
+    found = pruned(_merged(found, said), [words, *tables.values()])
     return {**found, "name": "-".join([found["name"], *chosen])}
 
 
@@ -97,7 +97,7 @@ def without_tasks(words: Mapping[str, Any], names: Sequence[str]) -> Words:
     found["strategies"] = strategies
     if found.get("forgetting", {}).get("text") in gone:
         del found["forgetting"]
-    return _pruned(found, [words])
+    return pruned(found, [words])
 
 
 def _left(named: Any, gone: set[str]) -> Any:
@@ -109,8 +109,11 @@ def _left(named: Any, gone: set[str]) -> Any:
     return [name for name in named if name not in gone]
 
 
-def _pruned(words: Words, said: Sequence[Mapping[str, Any]]) -> Words:
-    """The words without overrides and contrasts that nothing is left for, as long as something `said` once had it."""
+def pruned(words: Words, said: Sequence[Mapping[str, Any]]) -> Words:
+    """The words, from which overrides and contrasts are taken out that nothing is left for.
+
+    Only where something `said` once had their task or role: any other is a slip of the pen, which is reported.
+    """
     used, roles = set(used_tasks(words)), set(role_words(words))
     gone = (
         {name for one in said for name in used_tasks(one)} - used,

@@ -1,1 +1,1 @@
-"""Select: which source is worth a stop, for one target, before the transfer is paid for."""
+"""Select: which stop, if any, is worth making for one target, before the transfer is paid for."""

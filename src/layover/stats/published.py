@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 AVERAGE = "Avg. Target"
+NAMES = {  # the figure's tasks as the catalogue calls them; its probing tasks are other releases than the catalogue's
+    "QAMR": "qamr", "CSenseQA": "commonsenseqa", "SciTail": "scitail", "CosmosQA": "cosmosqa", "SocialIQA": "socialiqa",
+    "CCG": "ccg", "HellaSwag": "hellaswag", "QA-SRL": "qasrl", "SST-2": "sst2", "QQP": "qqp", "MNLI": "mnli",
+    "CB": "cb", "COPA": "copa", "WSC": "wsc", "RTE": "rte", "MultiRC": "multirc", "WiC": "wic", "BoolQ": "boolq",
+    "ReCoRD": "record",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

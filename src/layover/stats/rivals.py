@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from layover.errors import ObservationsError, Problem, did_you_mean, raise_all
 from layover.stats.arms import one_of
 from layover.stats.contrast import contrast
 from layover.stats.paired import Cell, Correction, Lookup, Verdict, select
-from layover.stats.size_rule import Rule, judged
+from layover.stats.size_rule import Rule, Side, judged, preferred
 from layover.stats.spread import Spread, spread_of
 from layover.stats.table import check
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Side = Literal["multitask", "stilts"]
 PAPER_LEVEL = 0.1
 
 
@@ -52,7 +51,7 @@ class Rival:
 
     def choice(self, threshold: float = 1) -> Side | None:
         """What the rule of size says; None where it says nothing: a size is not known, or both are the same."""
-        return None if self.ratio in (None, 1) else "multitask" if self.ratio > threshold else "stilts"
+        return preferred(self.ratio, threshold)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,15 @@ if TYPE_CHECKING:
 
 THRESHOLDS = range(20)
 CellsOf = Literal["significant", "all", "verdict"]
+Side = Literal["multitask", "stilts"]
+
+
+def preferred(ratio: float | None, threshold: float = 1) -> Side | None:
+    """What the rule says of a source that is `ratio` times as large as the target.
+
+    None where it says nothing: the ratio is not known, or both are of one size.
+    """
+    return None if ratio in (None, 1) else "multitask" if ratio > threshold else "stilts"
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def run(plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(plan: Plan, store: Store, tmp_path: Path) -> Run:
     """Run the plan with fake trainings; the labels of those that were run, and what was said of damaged steps."""
     times = iter(range(100))
 

@@ -78,12 +78,8 @@ def _together(attempts: Sequence[Attempt]) -> list[Outcome]:
             from layover.train.cohort import fit_together
 
             numbers = {id(job): number for number, job in waiting.items()}
-            from layover.train.memory import give_back
-
             for ended in fit_together(list(waiting.values())):
                 go(numbers[id(ended.job)], ended)
-            waiting.clear()
-            give_back()
     finally:
         for attempt in attempts:
             attempt.close()

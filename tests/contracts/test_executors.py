@@ -73,7 +73,7 @@ def executor(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.fixture
-def faking(executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Faking:
+def faking(executor: Executor, tmp_path: Path) -> Faking:
     """The executor, whose trainings are fakes wherever they run."""
     return Faking(executor, tmp_path / "runs")
 

@@ -130,7 +130,7 @@ SOURCE, TARGET, FROM = "e · stop · s1", "e · mine · s1", "e · stop → mine
 
 
 @pytest.fixture
-def run(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Store], list[str]]:
+def run(plan: Plan, tmp_path: Path) -> Callable[[Store], list[str]]:
     """Run the plan with fake trainings; the labels of those that were run."""
     times = iter(range(100))
 

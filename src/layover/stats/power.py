@@ -176,18 +176,18 @@ def power(
     Tests are at 0.05 over the number of tests in the cell's family: Holm's first step, and the safe side of Benjamini
     and Hochberg's. Raises ObservationsError.
     """
-    return powers(transfer(observations, predictions, against, metric, correct, without_degenerate), effect)
-
-
-def powers(found: Transfer, effect: float | None = None) -> list[CellPower]:
-    """`power` of matrices that are there already."""
+    found = transfer(observations, predictions, against, metric, correct, without_degenerate)
     rows = []
     for matrix in found.matrices:
-        tested = Counter(cell.role for cell in matrix.cells.values() if cell.p is not None)
-        for cell in matrix.cells.values():
-            tests = 1 if found.correct == "none" else max(1, tested[cell.role])
-            rows.append(_settled(cell, LEVEL / tests, effect))
+        levels = _levels(matrix, correct)
+        rows += [_settled(cell, levels[cell.role], effect) for cell in matrix.cells.values()]
     return rows
+
+
+def _levels(matrix: Matrix, correct: Correction) -> dict[str, float]:
+    """The level of one test by role: of all that are corrected together, the first step's."""
+    tested = Counter(cell.role for cell in matrix.cells.values() if cell.p is not None)
+    return {role: LEVEL / (1 if correct == "none" else max(1, tested[role])) for role in matrix.roles}
 
 
 @dataclass(frozen=True)
@@ -213,12 +213,12 @@ def typical(found: Transfer, effects: Iterable[float] = (1.0, 2.0, 5.0)) -> list
     """By encoder, strategy and role: what a typical cell can show; nothing where no cell has two seeds."""
     rows = []
     for matrix in found.matrices:
+        levels = _levels(matrix, found.correct)
         for role in matrix.roles:
             cells = [cell for cell in matrix.cells.values() if cell.role == role and cell.n > 1 and cell.noise]
             if not cells or not any(cell.noise and cell.noise.error for cell in cells):
                 continue
-            level = LEVEL / (1 if found.correct == "none" else sum(cell.p is not None for cell in cells))
-            rows.append(_typical(matrix, role, cells, level, effects))
+            rows.append(_typical(matrix, role, cells, levels[role], effects))
     return rows
 
 

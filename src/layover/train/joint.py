@@ -18,7 +18,7 @@ from layover.train.cohort import Run, by_itself
 from layover.train.determinism import pick_device, prepare_process
 from layover.train.encode import Encoded
 from layover.train.loop import Job
-from layover.train.memory import keep_freed, micro_tokens
+from layover.train.memory import micro_tokens, prepare_heap
 from layover.train.network import Network
 from layover.train.team import spread
 from layover.train.together import Part, Together, beside
@@ -61,7 +61,7 @@ def training(
     """
     device = pick_device(places.device)
     prepare_process(places.threads, device)
-    keep_freed()
+    prepare_heap()
     loaded = model.load(location, start, data[0].task, recipe, seed)
     remedies.prepare(loaded.network, recipe, seed)
     network = placed(loaded.network, location, places, device)

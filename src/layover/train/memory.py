@@ -52,6 +52,12 @@ def keep_freed() -> None:
         mallopt(parameter, value)
 
 
+def prepare_heap() -> None:
+    """Set the C library's heap up for a run: what the run frees is kept, what those before it left goes back."""
+    keep_freed()
+    give_back()
+
+
 class _Heap(ctypes.Structure):
     """`struct mallinfo2` of <malloc.h>."""
 

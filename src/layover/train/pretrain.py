@@ -30,7 +30,7 @@ from layover.train.determinism import derive, pick_device, prepare_process
 from layover.train.loop import Job
 from layover.train.masked import in_model
 from layover.train.masking import Masking, hidden_once
-from layover.train.memory import keep_freed, micro_tokens
+from layover.train.memory import micro_tokens, prepare_heap
 from layover.train.network import Network
 from layover.train.noise import Noise
 
@@ -105,7 +105,7 @@ def pretrain(settings: Settings, texts: Texts, folder: Path, piece: Piece, facts
     if (record := _finished(folder)) is not None:
         return record
     prepare_process(piece.threads, device)
-    keep_freed()
+    prepare_heap()
     work = folder / WORK
     piece.tell({"preparing": True})
     corpus = prepared(work / "corpus", texts, settings.vocabulary, settings.max_length)

@@ -29,7 +29,7 @@ from layover.train.features import Features
 from layover.train.frozen import Frozen
 from layover.train.heads import Head
 from layover.train.loop import Job
-from layover.train.memory import keep_freed
+from layover.train.memory import prepare_heap
 from layover.train.model import Loaded
 from layover.train.noise import Noise
 
@@ -140,7 +140,7 @@ def training(
     }
     device = pick_device(places.device)
     prepare_process(places.threads, device)
-    keep_freed()
+    prepare_heap()
     layers = _layers(layer, read["train"].n_layers)
     found, tables = _numbered(read)
     network: Any = ProbeNetwork(

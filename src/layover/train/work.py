@@ -32,7 +32,7 @@ from layover.train.encode import Encoded
 from layover.train.fisher import Before, fisher
 from layover.train.loop import Job, predict
 from layover.train.masking import Masking, hidden_once
-from layover.train.memory import keep_freed, micro_tokens
+from layover.train.memory import micro_tokens, prepare_heap
 from layover.train.network import Network
 from layover.train.team import spread
 from layover.train.together import Part
@@ -95,7 +95,7 @@ def training(
     """
     device = pick_device(places.device)
     prepare_process(places.threads, device)
-    keep_freed()
+    prepare_heap()
     matters = None
     if recipe.ewc:
         if before is None or start is None:

@@ -16,6 +16,7 @@ from layover.select.evaluate import evaluate
 from layover.select.formats import TaskFacts
 from layover.select.knowledge import Knowledge, knowledge
 from layover.select.observed import Observed, of_figure2, of_truth
+from layover.select.rated import Rated
 from layover.select.truth import Truth, held_out, published
 
 SOURCES, TARGETS = [f"s{i:02}" for i in range(12)], [f"t{i:02}" for i in range(10)]
@@ -195,12 +196,12 @@ def test_variances_are_those_of_restricted_maximum_likelihood(monkeypatch: pytes
     draw = np.random.default_rng(8)
     groups = np.repeat(np.arange(25), 8)
     values = 2 + draw.normal(0, 1.5, 25)[groups] + draw.normal(0, 1.0, 200)
-    fit = mixed.fitted(values, np.full(200, math.nan), {"source": [str(g) for g in groups]}, np.zeros((200, 1)))
+    fit = mixed.fitted(values, np.full(200, math.nan), {"source": [str(g) for g in groups]}, {})
     theirs = MixedLM(values, np.ones((200, 1)), groups).fit(reml=True)
     assert fit.variances["source"] == pytest.approx(float(np.asarray(theirs.cov_re)[0, 0]), rel=0.01)
     assert fit.variances["error"] == pytest.approx(theirs.scale, rel=0.01)
     assert fit.mean == pytest.approx(float(theirs.fe_params[0]), abs=0.005)
-    mean, _ = fit.predict({"source": ["3"]}, np.zeros((1, 1)))
+    mean, _ = fit.predict({"source": ["3"]}, {})
     assert mean[0] == pytest.approx(float(theirs.fe_params[0] + np.ravel(theirs.random_effects[3])[0]), abs=0.01)
 
 
@@ -230,3 +231,45 @@ def test_on_the_published_matrix_it_is_as_good_as_the_static_ranking_and_says_ho
     assert 0.7 < (found.calibration.covered80 or 0) < 0.9
     assert len(known.observed) == 108
     assert {one.encoder for one in known.observed} == {"roberta-large"}
+
+
+def rated_by(truth: np.ndarray, skill: float, seed: int) -> list[Rated]:
+    """An estimator whose scores are the planted values [targets x sources] with so much of them in it."""
+    draw = np.random.default_rng(seed)
+    return [
+        Rated(target, "", tuple(SOURCES), ("one",), (skill * row + (1 - skill) * draw.normal(0, 2, len(SOURCES)))[None])
+        for target, row in zip([*TARGETS, "mine"], truth, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("skill", "least", "most"), [(0.95, 0.6, 1.0), (0.0, -0.5, 0.5)])
+def test_what_estimators_say_is_believed_as_far_as_it_was_right_for_others(
+    skill: float, least: float, most: float
+) -> None:
+    draw = np.random.default_rng(11)
+    truth = draw.normal(0, 2, (len(TARGETS) + 1, len(SOURCES)))  # nothing but the pair counts
+    seen = [Observed(s, t, truth[i, j] + draw.normal(0, 0.3), 0.3)
+            for i, t in enumerate(TARGETS) for j, s in enumerate(SOURCES)]  # fmt: skip
+    plain = knowledge(seen)
+    found = plain.seeing(*rated_by(truth, skill, seed=12))
+    assert np.ptp(means(plain, "mine")) < 1.0  # without estimators all sources look alike
+    moved = means(found, "mine") - means(found, "mine").mean()
+    kept = float(moved @ truth[-1]) / float(truth[-1] @ truth[-1])
+    assert least < kept <= most
+    sd, without = (np.mean([one.sd for one in know.expect("mine", CANDIDATES)]) for know in (found, plain))
+    assert (sd < 0.7 * without) if skill else (sd == pytest.approx(without, rel=0.2))
+
+
+def test_estimators_of_which_nothing_was_learnt_change_nothing() -> None:
+    seen, _, _ = planted(2.0, 1.0, 1.0, seed=13)
+    plain = knowledge(seen)
+    only_mine = rated_by(np.zeros((11, 12)), 0.0, seed=1)[-1:]  # no other target's results go with any score
+    assert means(plain.seeing(*only_mine), "mine") == pytest.approx(means(plain, "mine"), abs=1e-6)
+
+
+def test_an_interval_holds_what_its_chance_says() -> None:
+    found = knowledge(planted(2.0, 1.0, 1.0)[0]).expect("mine", CANDIDATES)
+    for one in found:
+        assert one.low < one.mean < one.high
+        assert (one.low + one.high) / 2 == pytest.approx(one.mean)
+        assert (one.chance > 0.975) == (one.low > 0)

@@ -1,7 +1,8 @@
 """Knowledge: what earlier studies say of a stop, before any run for the target: a mean, and how far the truth may be.
 
 What a source adds to a target is taken as a sum: a general mean, and what the source, the target, the encoder, the
-strategy and the pair of tasks add to it, with how alike the tasks are and how large. Each part is drawn from a normal
+strategy and the pair of tasks add to it, with how alike the tasks are and how large, and with the source's place among
+those that estimators rated for the target. Each part is drawn from a normal
 distribution of its own, whose variance is learnt from all observations by restricted maximum likelihood: so a source is
 pulled to the general mean as far as sources have been found to be alike (Efron & Morris 1975), and a part that explains
 nothing goes. Of a source or target that was never seen the part is unknown: it adds its variance and nothing else.
@@ -23,6 +24,7 @@ from layover.select.candidate import DIRECT, Candidate
 from layover.select.formats import TaskFacts, catalogue, match
 from layover.select.mixed import Mixed, fitted
 from layover.select.observed import Observed
+from layover.select.rated import Rated
 
 if TYPE_CHECKING:
     from layover.metrics import Array
@@ -33,20 +35,29 @@ MOST = 500  # observations that are learnt from; the work grows with their numbe
 
 @dataclass(frozen=True)
 class Expected:
-    """What a candidate is expected to add, in points: the mean, how far the truth may be, and P(it adds anything)."""
+    """What a candidate is expected to add, in points: the mean, how far the truth may be, and P(it adds anything).
+
+    The truth lies between `low` and `high` with a probability of 95 %.
+    """
 
     candidate: Candidate
     mean: float
     sd: float
     chance: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
 class Knowledge:
-    """Observations to learn from, and the facts of the tasks in them, where known."""
+    """Observations to learn from, the facts of the tasks in them, where known, and what estimators said of their pairs.
+
+    All `rated` are by the same estimators.
+    """
 
     observed: tuple[Observed, ...]
     tasks: Mapping[str, TaskFacts]
+    rated: tuple[Rated, ...] = ()
 
     def without(self, target: str) -> Knowledge:
         """The same, knowing no result of this target: whatever encoder, strategy or study it was of."""
@@ -55,6 +66,10 @@ class Knowledge:
     def about(self, *facts: TaskFacts) -> Knowledge:
         """The same, knowing of these tasks too, such as a user's own."""
         return replace(self, tasks={**self.tasks, **{one.name: one for one in facts}})
+
+    def seeing(self, *rated: Rated) -> Knowledge:
+        """The same, knowing what estimators said of these targets' sources too."""
+        return replace(self, rated=(*self.rated, *rated))
 
     def expect(self, target: str, candidates: Sequence[Candidate], encoder: str = "") -> list[Expected]:
         """What each candidate is expected to add to the target with an encoder. Doing nothing adds exactly 0.
@@ -65,11 +80,12 @@ class Knowledge:
         asked = [one for one in candidates if one != DIRECT]
         wanted = [Observed(one.source, target, math.nan, strategy=one.strategy, encoder=encoder) for one in asked]
         if not self.observed:
-            found = dict.fromkeys(asked, (math.nan, math.nan, math.nan))
+            found = dict.fromkeys(asked, (math.nan,) * 5)
         else:
-            mean, sd = self.fit.predict(_levels(wanted), _features(wanted, self.tasks))
-            found = dict(zip(asked, zip(mean, sd, self.fit.positive(mean, sd), strict=True), strict=True))
-        sure = (0.0, 0.0, 0.0)
+            mean, sd = self.fit.predict(_levels(wanted), self._features(wanted))
+            columns = mean, sd, self.fit.positive(mean, sd), *self.fit.interval(mean, sd)
+            found = dict(zip(asked, zip(*columns, strict=True), strict=True))
+        sure = (0.0,) * 5
         return [Expected(one, *map(float, found.get(one, sure))) for one in candidates]
 
     @cached_property
@@ -80,7 +96,14 @@ class Knowledge:
             seen = [seen[i] for i in np.random.default_rng(0).choice(len(seen), MOST, replace=False)]
         values = np.array([one.delta for one in seen])
         errors = np.array([one.error for one in seen])
-        return fitted(values, errors, _levels(seen), _features(seen, self.tasks))
+        return fitted(values, errors, _levels(seen), self._features(seen))
+
+    def _features(self, observed: Sequence[Observed]) -> dict[str, Array]:
+        """What is known of each observation's pair [n, k]: of the tasks, and of the place that estimators give it."""
+        places = {(one.encoder, one.target): one.places() for one in self.rated}
+        silent = np.full(len(self.rated[0].estimators) if self.rated else 0, math.nan)
+        rated = [places.get((one.encoder, one.target), {}).get(one.source, silent) for one in observed]
+        return {"tasks": _of_tasks(observed, self.tasks), "estimators": np.reshape(rated, (len(observed), len(silent)))}
 
     def believe(self, truth: Truth, target: str, encoder: str = "") -> tuple[Array, Array, Array]:
         """Mean, sd and chance [candidates] for a target of a `truth`, as `truth.held_out` asks: of what others say."""
@@ -109,7 +132,7 @@ def _levels(observed: Sequence[Observed]) -> dict[str, list[str]]:
     }
 
 
-def _features(observed: Sequence[Observed], tasks: Mapping[str, TaskFacts]) -> Array:
+def _of_tasks(observed: Sequence[Observed], tasks: Mapping[str, TaskFacts]) -> Array:
     """How alike the tasks of each observation are, and the logarithms of their sizes [n, 3]; NaN where not known."""
     return np.array([_of_pair(tasks.get(one.source), tasks.get(one.target)) for one in observed]).reshape(-1, 3)
 

@@ -2,9 +2,10 @@
 
     y = mean + sum over parts of (what this level of the part adds) + features x weights + error
 
-The variance of each part, of the weights and of the error is learnt by restricted maximum likelihood (Patterson &
-Thompson 1971). Errors follow Student's t on `FREEDOM` degrees of freedom, as scale mixtures of normal ones: each round
-weighs observations by how far off they were (Lange et al. 1989).
+Features come in groups, and the weights of a group have one variance: a group that explains nothing goes as a part
+does. The variance of each part, of each group's weights and of the error is learnt by restricted maximum likelihood
+(Patterson & Thompson 1971). Errors follow Student's t on `FREEDOM` degrees of freedom, as scale mixtures of normal
+ones: each round weighs observations by how far off they were (Lange et al. 1989).
 """
 
 from __future__ import annotations
@@ -26,28 +27,48 @@ WORTH = 2.0
 
 
 @dataclass(frozen=True, eq=False)
-class Mixed:
-    """A fitted sum. `variances` are those of its parts, of "features" and of the "error", in squares of the values.
+class Features:
+    """A group of features [n, k] on a scale of its own: each in SDs around its mean, 0 where it is not known."""
 
-    Parts that cannot be told from others that come before, or from the error, are not in it.
+    scaled: Array
+    centre: Array
+    scale: Array
+
+    @classmethod
+    def of(cls, raw: Array) -> Features:
+        """Those of the observations, which set the scale."""
+        centre, scale = _moments(raw)
+        return cls(_scaled(raw, centre, scale), centre, scale)
+
+    def read(self, raw: Array) -> Array:
+        """Others [m, k] on the same scale."""
+        return _scaled(raw, self.centre, self.scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """A fitted sum. `variances` are those of its parts, of its groups of features and of the "error", in squares of
+    the values.
+
+    Parts that cannot be told from others that come before, or from the error, are not in it, nor are groups of features
+    that do not differ.
     """
 
     variances: Mapping[str, float]
     mean: float
     levels: Mapping[str, Sequence[str]]
-    scaled: Array
-    centre: Array
-    scale: Array
+    features: Mapping[str, Features]
     inverse: Array
     residual: Array
     freedom: float
 
-    def predict(self, levels: Mapping[str, Sequence[str]], features: Array) -> tuple[Array, Array]:
-        """Means and standard deviations [m] of true values at these levels, new ones included; features [m, k]."""
-        scaled = _scaled(features, self.centre, self.scale)
-        across = _covariance(self.variances, levels, self.levels, scaled, self.scaled)
+    def predict(self, levels: Mapping[str, Sequence[str]], features: Mapping[str, Array]) -> tuple[Array, Array]:
+        """Means and standard deviations [m] of true values at these levels, new ones included; features [m, k] each."""
+        read = {name: known.read(features[name]) for name, known in self.features.items()}
+        across = self._covariance(levels, read)
         mean = self.mean + across @ self.inverse @ self.residual
-        own = sum(self.variances[name] for name in self.levels) + self.variances["features"] * (scaled**2).sum(1)
+        own = np.full(len(mean), sum(self.variances[name] for name in self.levels))
+        own += sum(self.variances[name] * (scaled**2).sum(1) for name, scaled in read.items())
         one = np.ones(len(self.residual))
         # what is lost because the mean itself is estimated
         off = 1 - across @ self.inverse @ one
@@ -56,23 +77,47 @@ class Mixed:
         known = np.einsum("ij,jk,ik->i", across, self.inverse, across)
         return mean, np.sqrt(np.maximum(own - known, 0.0) + lost + error)
 
+    def _covariance(self, levels: Mapping[str, Sequence[str]], read: Mapping[str, Array]) -> Array:
+        """That of values at these levels with these features and of the observations [m, n]."""
+        found = np.zeros((len(next(iter(levels.values()))), len(self.residual)))
+        for name, own in self.levels.items():
+            found += self.variances[name] * _same(levels[name], own)
+        for name, scaled in read.items():
+            found += self.variances[name] * scaled @ self.features[name].scaled.T
+        return found
+
     def positive(self, mean: Array, sd: Array) -> Array:
         """The chance that a value with this mean and sd is positive: with the tails of Student's t."""
         from scipy.special import stdtr
 
-        return stdtr(self.freedom, mean / (sd * math.sqrt((self.freedom - 2) / self.freedom)))
+        return stdtr(self.freedom, mean / (sd * self._scale))
+
+    def interval(self, mean: Array, sd: Array, probability: float = 0.95) -> tuple[Array, Array]:
+        """Between what a value with this mean and sd lies with a probability, by Student's t."""
+        from scipy.special import stdtrit
+
+        reach = stdtrit(self.freedom, (1 + probability) / 2) * sd * self._scale
+        return mean - reach, mean + reach
+
+    @property
+    def _scale(self) -> float:
+        """The scale of Student's t over its standard deviation."""
+        return math.sqrt((self.freedom - 2) / self.freedom)
 
 
-def fitted(values: Array, errors: Array, levels: Mapping[str, Sequence[str]], features: Array) -> Mixed:
+def fitted(
+    values: Array, errors: Array, levels: Mapping[str, Sequence[str]], features: Mapping[str, Array]
+) -> Mixed:  # fmt: skip
     """The sum that explains values [n], whose standard errors [n] are known or NaN, best.
 
-    `levels` name the level of each part, [n] each; `features` [n, k] may be NaN, which counts as their mean.
+    `levels` name the level of each part, [n] each; `features` [n, k] of each group may be NaN, which counts as their
+    mean.
     """
     told = _told_apart(levels)
-    centre, scale = _moments(features)
-    scaled = _scaled(features, centre, scale)
+    read = {name: one for name, raw in features.items() if (one := Features.of(raw)).scaled.any()}
     noise = np.nan_to_num(errors) ** 2
-    parts = {name: _same(told[name], told[name]) for name in told} | {"features": scaled @ scaled.T}
+    parts = {name: _same(told[name], told[name]) for name in told}
+    parts |= {name: one.scaled @ one.scaled.T for name, one in read.items()}
     weights = np.ones(len(values))
     variances = dict.fromkeys([*parts, "error"], max(float(np.var(values)), 1e-12) / (len(parts) + 1))
     for _ in range(ROUNDS):
@@ -85,7 +130,7 @@ def fitted(values: Array, errors: Array, levels: Mapping[str, Sequence[str]], fe
         if np.abs(weights - before).max() < SETTLED:
             break
     inverse, mean = _solved(values, noise, parts, weights, variances)
-    return Mixed(variances, mean, told, scaled, centre, scale, inverse, values - mean, FREEDOM)
+    return Mixed(variances, mean, told, read, inverse, values - mean, FREEDOM)
 
 
 def _told_apart(levels: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
@@ -106,16 +151,6 @@ def _same(these: Sequence[str], those: Sequence[str]) -> Array:
     number = {value: place for place, value in enumerate(dict.fromkeys(those))}
     own = np.array([number.get(value, -1) for value in these])
     return (own[:, None] == np.array([number[value] for value in those])).astype(float)
-
-
-def _covariance(
-    variances: Mapping[str, float], these: Mapping[str, Sequence[str]], those: Mapping[str, Sequence[str]],
-    features: Array, other_features: Array,
-) -> Array:  # fmt: skip
-    found = variances["features"] * features @ other_features.T
-    for name, levels in those.items():
-        found = found + variances[name] * _same(these[name], levels)
-    return found
 
 
 def _moments(features: Array) -> tuple[Array, Array]:

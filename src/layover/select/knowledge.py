@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from layover.select.candidate import DIRECT, Candidate
-from layover.select.formats import TaskFacts, catalogue, match
+from layover.select.formats import TaskFacts, catalogue, match, size_rule_scores
 from layover.select.mixed import Mixed, fitted
 from layover.select.observed import Observed
 from layover.select.rated import Rated
@@ -133,10 +133,15 @@ def _levels(observed: Sequence[Observed]) -> dict[str, list[str]]:
 
 
 def _of_tasks(observed: Sequence[Observed], tasks: Mapping[str, TaskFacts]) -> Array:
-    """How alike the tasks of each observation are, and the logarithms of their sizes [n, 3]; NaN where not known."""
-    return np.array([_of_pair(tasks.get(one.source), tasks.get(one.target)) for one in observed]).reshape(-1, 3)
+    """What is known of each observation's tasks [n, 4]; NaN where it is not.
+
+    How alike they are, the logarithms of their sizes, and whether the rule of size would use the source so.
+    """
+    return np.array([_of_pair(one, tasks) for one in observed]).reshape(-1, 4)
 
 
-def _of_pair(source: TaskFacts | None, target: TaskFacts | None) -> tuple[float, float, float]:
+def _of_pair(one: Observed, tasks: Mapping[str, TaskFacts]) -> tuple[float, ...]:
+    source, target = tasks.get(one.source), tasks.get(one.target)
     alike = math.nan if source is None or target is None else match(source, target)
-    return alike, *(math.log10(one.size) if one and one.size else math.nan for one in (source, target))
+    sizes = (math.log10(task.size) if task and task.size else math.nan for task in (source, target))
+    return alike, *sizes, *size_rule_scores(one.target, [Candidate(one.source, one.strategy)], tasks)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from layover.catalog import catalog
 from layover.observations import COLUMNS
 from layover.records import Record
 from layover.select.truth import Truth
@@ -15,6 +16,7 @@ from layover.stats.published import NAMES, figure2
 from layover.stats.transfer import Transfer, transfer
 from layover.store import Store
 
+Stop = tuple[str, str, str, str]
 FIGURE2 = "Pruksachatkun et al. 2020"
 
 
@@ -50,10 +52,11 @@ def of_truth(truth: Truth, encoder: str = "", study: str = "") -> list[Observed]
 
 
 def of_store(store: Store) -> list[Observed]:
-    """Every stop that was measured at full sizes in any study of a store, against that study's direct strategy.
+    """Every stop that was measured in any study of a store, against that study's direct strategy.
 
-    Strategies are named by their kind, since studies call them as they like. A cell of which all runs are those of
-    another study's cell counts once. Raises StoreError where a record or a step is damaged.
+    Strategies are named by their kind, since studies call them as they like. Of a stop that was measured with several
+    numbers of rows those with most rows count: a search's first rungs say less than its last. A cell of which all runs
+    are those of another study's cell counts once. Raises StoreError where a record or a step is damaged.
     """
     found: list[tuple[Cell, Observed]] = []
     for name, record in store.studies().items():
@@ -64,7 +67,7 @@ def of_store(store: Store) -> list[Observed]:
             continue
         for cell, one in _cells(transfer(rows, store.predictions, against), name):
             found.append((cell, replace(one, strategy=kinds[one.strategy])))
-    return list(_once(found))
+    return list(_once(_largest(found, store)))
 
 
 def of_transfer(found: Transfer, study: str = "") -> list[Observed]:
@@ -80,11 +83,31 @@ def _cells(found: Transfer, study: str) -> Iterator[tuple[Cell, Observed]]:
                 yield cell, Observed(source, target, cell.delta, error, matrix.strategy, matrix.encoder, study)
 
 
+def _largest(found: list[tuple[Cell, Observed]], store: Store) -> list[tuple[Cell, Observed]]:
+    """Those with most rows of the target, and then of the source, of each stop."""
+    table = catalog(store).select(["key", "start", "limit_train"]).to_pylist()
+    steps = {row["key"]: (row["start"], row["limit_train"] or math.inf) for row in table}
+
+    def rows(cell: Cell) -> tuple[float, float]:
+        starts = [steps[key][0] for key in cell.keys]
+        of_source = [steps[start][1] for start in starts if start in steps]
+        return min(steps[key][1] for key in cell.keys), min(of_source, default=math.inf)
+
+    most: dict[Stop, tuple[float, float]] = {}
+    for cell, one in found:
+        most[_stop(one)] = max(rows(cell), most.get(_stop(one), (0.0, 0.0)))
+    return [(cell, one) for cell, one in found if rows(cell) == most[_stop(one)]]
+
+
+def _stop(one: Observed) -> Stop:
+    return one.encoder, one.strategy, one.source, one.target
+
+
 def _once(found: list[tuple[Cell, Observed]]) -> Iterator[Observed]:
     """Those that have runs which no other of the same stop has, of the ones with most runs first."""
-    seen: dict[tuple[str, str, str, str], set[str]] = {}
+    seen: dict[Stop, set[str]] = {}
     for cell, one in sorted(found, key=lambda pair: -len(pair[0].keys)):
-        known = seen.setdefault((one.encoder, one.strategy, one.source, one.target), set())
+        known = seen.setdefault(_stop(one), set())
         if not set(cell.keys) <= known:
             known.update(cell.keys)
             yield one

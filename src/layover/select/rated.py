@@ -6,8 +6,8 @@ others of its target: ranks, evenly from -1 to 1. Nothing is known of a source t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,7 +23,8 @@ from layover.select.vectors import Tell
 class Rated:
     """What estimators say of the sources of a target, read with an encoder: `scores` [estimators, sources].
 
-    Higher is better, NaN where one cannot say. Sources are named by their tasks.
+    Higher is better, NaN where one cannot say. Sources are named by their tasks. `silent` says of the estimators that
+    say nothing of any source why.
     """
 
     target: str
@@ -31,6 +32,7 @@ class Rated:
     sources: tuple[str, ...]
     estimators: tuple[str, ...]
     scores: Array
+    silent: Mapping[str, str] = field(default_factory=dict)
 
     def places(self) -> dict[str, Array]:
         """Each source's place [estimators] among the others, from -1, the worst, to 1, the best; ties share one."""
@@ -88,8 +90,12 @@ def rate(found: Checked, names: Sequence[str], tell: Tell = lambda *_: None) -> 
 
     Raises what `evidence` raises. Those that need what there is not are silent.
     """
-    estimators = estimators_named(names)
-    read = evidence(found, needed(estimators), tell)
-    scores = np.array([one.score(read) for one in estimators])
+    estimators = dict(zip(names, estimators_named(names), strict=True))
+    read = evidence(found, needed(list(estimators.values())), tell)
+    scores = {name: one.score(read) for name, one in estimators.items()}
+    silent = {name: read.lacks(estimators[name]) or f"it is not defined for {read.kind}"
+              for name, row in scores.items() if np.isnan(row).all()}  # fmt: skip
+    silent |= {name: found.without[one.needs] for name, one in estimators.items() if one.needs in found.without}
     sources = tuple(source.name for source in found.sources)
-    return Rated(found.target.task.name, found.target.encoder.name, sources, tuple(names), scores)
+    table = np.array(list(scores.values())).reshape(len(names), len(sources))
+    return Rated(found.target.task.name, found.target.encoder.name, sources, tuple(names), table, silent)

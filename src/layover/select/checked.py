@@ -22,7 +22,6 @@ from layover.tasks import TASKS
 Need = Literal["features", "outputs", "maps", "texts", "tasks"]
 NEEDS: tuple[Need, ...] = ("features", "outputs", "maps", "texts", "tasks")
 LEAST = 10  # different rows: fewer say nothing of a source that chance does not say as loudly
-LEAKED = 0.05  # share of a target's rows that a source was trained on; a few short texts are in many data sets
 
 
 @dataclass(frozen=True)
@@ -138,11 +137,11 @@ def _why_not(target: Target, source: Source) -> tuple[str, str]:
     if not (source.weights / "encoder.safetensors").is_file():
         return "its weights are gone: the next run of its study trains it again", ""
     try:
-        train, validation = leaks.shares(target, source)
+        train, validation = leaks.seen_by(source, target)
     except TaskError as error:
         told = error.problems[0].message
         return f"whether it has seen the target's rows cannot be known: {told}", ""
-    told = f"{train:.0%} of the target's training rows and {validation:.0%} of its validation rows"
-    if max(train, validation) >= LEAKED:
+    told = f"{train} of the target's training rows and {validation} of its validation rows"
+    if train.leaked or validation.leaked:
         return f"it was trained on the target's own rows: on {told}", ""
-    return "", f"{source.label} was trained on {told}" if train or validation else ""
+    return "", f"{source.label} was trained on {told}" if train.rows or validation.rows else ""

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from layover import cli_papers, cli_synthesize, cli_watch, console
+from layover import cli_papers, cli_recommend, cli_synthesize, cli_watch, console
 from layover.asked import Asked, DataOption, JsonOption, StoreOption, about_a_study, data_directories, store_place
 from layover.cli_pretrain import pretrain
 from layover.cli_store import store_app
@@ -33,6 +33,7 @@ app = typer.Typer(
 app.add_typer(cli_papers.analyze_app, name="analyze")
 app.add_typer(store_app, name="store")
 app.command("pretrain")(pretrain)
+app.command()(cli_recommend.recommend)
 app.command()(cli_watch.serve)
 app.command()(cli_watch.track)
 app.command()(cli_synthesize.synthesize)

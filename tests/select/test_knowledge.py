@@ -273,3 +273,22 @@ def test_an_interval_holds_what_its_chance_says() -> None:
         assert one.low < one.mean < one.high
         assert (one.low + one.high) / 2 == pytest.approx(one.mean)
         assert (one.chance > 0.975) == (one.low > 0)
+
+
+def test_what_was_measured_on_the_target_itself_is_believed_as_far_as_it_is_no_noise() -> None:
+    seen, _, _ = planted(1.0, 1.0, 4.0, seed=21)  # what a pair is off by is most of it
+    sure = [replace(one, error=0.2) for one in seen]
+    noisy = [replace(one, error=8.0) for one in seen]
+    measured = np.array([one.delta for one in seen if one.target == "t03"])
+    for rows, near in ((sure, 0.35), (noisy, None)):
+        found = knowledge(rows).expect("t03", CANDIDATES)
+        off = np.array([one.mean for one in found]) - measured
+        if near is not None:
+            assert np.abs(off).max() < near
+            assert all(one.sd < 0.4 for one in found)
+        else:
+            assert np.abs(off).max() > 2
+    unknown = knowledge(seen).expect("t03", CANDIDATES)  # how noisy it is, nobody said
+    assert all(one.sd > 1 for one in unknown)
+    elsewhere = knowledge(sure).expect("t03", CANDIDATES, encoder="another")
+    assert all(one.sd > 2 for one in elsewhere)

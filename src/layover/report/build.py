@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from importlib.resources import files
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from layover.report import figures, figures_papers, words
 from layover.report.analyses import ranked
@@ -22,10 +22,9 @@ from layover.report.heat import heat_rows
 from layover.report.limits import limits, recipes, troubles
 from layover.report.maps import correlation_map, decimal, rival_map
 from layover.report.spent import spent
-from layover.stats.paired import Cell
 from layover.stats.power import typical
 from layover.stats.table import labelled
-from layover.stats.transfer import Average, Matrix, Transfer
+from layover.stats.transfer import Matrix, Transfer
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -117,6 +116,25 @@ def _view(one: Transfer, numbered: count[int]) -> dict[str, Any]:
     return {"transfer": one, "matrices": [_matrix(next(numbered), matrix) for matrix in one.matrices]}
 
 
+class Spanned(Protocol):
+    """A difference with an interval, each end None where it is not known."""
+
+    @property
+    def delta(self) -> float | None:
+        """The difference in points."""
+        ...
+
+    @property
+    def low(self) -> float | None:
+        """The lower end."""
+        ...
+
+    @property
+    def high(self) -> float | None:
+        """The upper end."""
+        ...
+
+
 def _matrix(number: int, matrix: Matrix) -> dict[str, Any]:
     means = sorted(matrix.averages.items(), key=lambda item: (item[0][0] != "target", -(item[1].delta or 0)))
     return {
@@ -139,7 +157,7 @@ def _reach(effects: Sequence[Any]) -> float:
     return max(1.0, min(max(ends, default=1.0), 3 * largest))
 
 
-def bar(one: Cell | Average, reach: float) -> dict[str, Any] | None:
+def bar(one: Spanned, reach: float) -> dict[str, Any] | None:
     """Where an interval and its middle stand on an axis from -reach to reach, in per cent of its width."""
     if one.delta is None:
         return None

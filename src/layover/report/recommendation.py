@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +51,10 @@ def _row(one: Option, reach: float, best: bool) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
 class Drawn:
     """A mean and its interval, as `bar` draws them."""
 
-    def __init__(self, delta: float, low: float, high: float) -> None:
-        self.delta, self.low, self.high = delta, low, high
+    delta: float
+    low: float
+    high: float

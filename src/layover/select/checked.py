@@ -137,11 +137,10 @@ def _why_not(target: Target, source: Source) -> tuple[str, str]:
     if not (source.weights / "encoder.safetensors").is_file():
         return "its weights are gone: the next run of its study trains it again", ""
     try:
-        train, validation = leaks.seen_by(source, target)
+        leak = leaks.seen_by(source, target)
     except TaskError as error:
         told = error.problems[0].message
         return f"whether it has seen the target's rows cannot be known: {told}", ""
-    told = f"{train} of the target's training rows and {validation} of its validation rows"
-    if train.leaked or validation.leaked:
-        return f"it was trained on the target's own rows: on {told}", ""
-    return "", f"{source.label} was trained on {told}" if train.rows or validation.rows else ""
+    if leak.leaked:
+        return f"it was trained on the target's own rows: on {leak}", ""
+    return "", f"{source.label} was trained on {leak}" if leak else ""

@@ -75,25 +75,40 @@ class Knowledge:
         """What each candidate is expected to add to the target with an encoder. Doing nothing adds exactly 0.
 
         `sd` holds what is not known of the source, target and pair, and the noise of measured differences too where
-        observations do not say how large that is. Without any observation the mean is NaN: nothing is known.
+        observations do not say how large that is. A candidate that was tried on this very target with this encoder is
+        expected to add what was measured, as far as that can be told from noise. Without any observation the mean is NaN: nothing is known.
         """
         asked = [one for one in candidates if one != DIRECT]
         wanted = [Observed(one.source, target, math.nan, strategy=one.strategy, encoder=encoder) for one in asked]
         if not self.observed:
             found = dict.fromkeys(asked, (math.nan,) * 5)
         else:
-            mean, sd = self.fit.predict(_levels(wanted), self._features(wanted))
+            mean, sd = self.fit.predict(_levels(wanted), self._features(wanted), self._measured(wanted))
             columns = mean, sd, self.fit.positive(mean, sd), *self.fit.interval(mean, sd)
             found = dict(zip(asked, zip(*columns, strict=True), strict=True))
         sure = (0.0,) * 5
         return [Expected(one, *map(float, found.get(one, sure))) for one in candidates]
 
     @cached_property
-    def fit(self) -> Mixed:
-        """The model, fitted to the observations: to `MOST` of them, drawn with a fixed seed, where there are more."""
+    def _seen(self) -> list[Observed]:
+        """The observations that are learnt from."""
         seen = list(self.observed)
         if len(seen) > MOST:
             seen = [seen[i] for i in np.random.default_rng(0).choice(len(seen), MOST, replace=False)]
+        return seen
+
+    def _measured(self, wanted: Sequence[Observed]) -> dict[int, int]:
+        """The numbers of those that were measured with a known error, and of the surest observation of each."""
+        known = [(place, one) for place, one in enumerate(self._seen) if not math.isnan(one.error)]
+        found: dict[tuple[str, ...], int] = {}
+        for place, one in sorted(known, key=lambda pair: -pair[1].error):
+            found[_cell(one)] = place
+        return {place: found[_cell(one)] for place, one in enumerate(wanted) if _cell(one) in found}
+
+    @cached_property
+    def fit(self) -> Mixed:
+        """The model, fitted to the observations: to `MOST` of them, drawn with a fixed seed, where there are more."""
+        seen = self._seen
         values = np.array([one.delta for one in seen])
         errors = np.array([one.error for one in seen])
         return fitted(values, errors, _levels(seen), self._features(seen))
@@ -116,6 +131,10 @@ def knowledge(*parts: Iterable[Observed]) -> Knowledge:
     """Knowledge of all these observations and what the catalogue says of their tasks; repeated ones count once."""
     observed = tuple({repr(one): one for part in parts for one in part}.values())  # an unknown error equals no other
     return Knowledge(observed, catalogue(name for one in observed for name in (one.source, one.target)))
+
+
+def _cell(one: Observed) -> tuple[str, ...]:
+    return one.source, one.strategy, one.target, one.encoder
 
 
 def _levels(observed: Sequence[Observed]) -> dict[str, list[str]]:

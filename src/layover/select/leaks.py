@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from layover.tasks.divide import Portion
     from layover.train.cache import Located
 
-
 LEAKED = 0.05  # share of a part's rows; a few short texts are in many data sets
 LEAST = 2  # different inputs: of a part of twelve rows one is 8 %, and it may be "yes"
 
@@ -44,16 +43,36 @@ class Seen:
         return f"{self.rows / self.of:.0%} ({self.rows:,} of {self.of:,})" if self.rows else "0%"
 
 
-def seen_by(source: Source, target: Target) -> tuple[Seen, Seen]:
-    """What of the target's train and validation rows the source was trained on, by inputs.
+@dataclass(frozen=True)
+class Leak:
+    """What of a target's rows other rows are: of its train and of its validation rows."""
 
-    Raises TaskError where the source's data is not here: then nobody can say.
-    """
+    train: Seen
+    validation: Seen
+
+    @property
+    def leaked(self) -> bool:
+        """Whether either is a leak."""
+        return self.train.leaked or self.validation.leaked
+
+    def __bool__(self) -> bool:
+        return bool(self.train.rows or self.validation.rows)
+
+    def __str__(self) -> str:
+        return f"{self.train} of the target's training rows and {self.validation} of its validation rows"
+
+
+def seen_by(source: Source, target: Target) -> Leak:
+    """What of the target's rows a source was trained on; raises TaskError where its data is not here."""
     from layover.kinds.common import data_of
 
-    theirs = data_of(source.step.task, target.store, target.places)
+    return among(target, data_of(source.step.task, target.store, target.places))
+
+
+def among(target: Target, theirs: Located) -> Leak:
+    """What of the target's rows is, by inputs, among the rows that others would be trained on."""
     known = np.unique(inputs_of(theirs, theirs.train)[1])
-    return seen(target, "train", known), seen(target, "validation", known)
+    return Leak(seen(target, "train", known), seen(target, "validation", known))
 
 
 def seen(target: Target, part: Literal["train", "validation"], known: NDArray[np.int64]) -> Seen:

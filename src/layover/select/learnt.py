@@ -15,7 +15,7 @@ from layover.select.candidate import Candidate
 from layover.select.checked import Checked, checked
 from layover.select.formats import facts_of
 from layover.select.knowledge import Knowledge, knowledge
-from layover.select.observed import Observed, of_figure2, of_store
+from layover.select.observed import Observed, of_figure2
 from layover.select.rated import Rated, rate
 from layover.select.sources import Source
 from layover.select.target import Target, target_of
@@ -48,14 +48,16 @@ class Learnt:
         return min(found, key=lambda seen: math.inf if math.isnan(seen.error) else seen.error, default=None)
 
 
-def of_target(found: Checked, by: Sequence[str], tell: Tell = lambda *_: None) -> Learnt:
-    """What is known for a checked target, whose sources the estimators `by` rate.
+def of_target(
+    found: Checked, seen: Sequence[Observed], by: Sequence[str], tell: Tell = lambda *_: None
+) -> Learnt:  # fmt: skip
+    """What is known for a checked target from what its store has `seen`; the estimators `by` rate its sources.
 
     Other targets that the store has results of with this encoder are read as this one is. Those whose data is not here,
     or of which a source has seen rows, are left out, and named.
     """
     target, notes = found.target, []
-    known = knowledge(of_store(target.store), of_figure2())
+    known = knowledge(seen, of_figure2())
     known = known.about(facts_of(target.task, target.data.source), *(facts_of(one.task) for one in found.sources))
     if not by or not found.sources or "features" in found.without:
         return Learnt(known, None, ())
@@ -85,4 +87,3 @@ def _like(target: Target, name: str) -> Target:
         target.store, TASKS.get(name), target.encoder, data=target.places.data, files=target.places.files,
         reading=target.reading, device=target.places.device, threads=target.places.threads,
     )  # fmt: skip
-

@@ -51,7 +51,7 @@ class Mixed:
     the values.
 
     Parts that cannot be told from others that come before, or from the error, are not in it, nor are groups of features
-    that do not differ.
+    that do not differ. `own` [n] is the variance of the part that is each observation's own, noise aside.
     """
 
     variances: Mapping[str, float]
@@ -60,12 +60,22 @@ class Mixed:
     features: Mapping[str, Features]
     inverse: Array
     residual: Array
+    own: Array
     freedom: float
 
-    def predict(self, levels: Mapping[str, Sequence[str]], features: Mapping[str, Array]) -> tuple[Array, Array]:
-        """Means and standard deviations [m] of true values at these levels, new ones included; features [m, k] each."""
+    def predict(
+        self, levels: Mapping[str, Sequence[str]], features: Mapping[str, Array], same: Mapping[int, int] | None = None
+    ) -> tuple[Array, Array]:
+        """Means and standard deviations [m] of true values at these levels, new ones included; features [m, k] each.
+
+        `same` are the numbers of those that are the very values of observations, and of these: what such a value is
+        off by is not drawn anew, but known as far as its observation tells it from noise.
+        """
         read = {name: known.read(features[name]) for name, known in self.features.items()}
         across = self._covariance(levels, read)
+        seen = dict(same or {})
+        here, there = list(seen), list(seen.values())
+        across[here, there] += self.own[there]
         mean = self.mean + across @ self.inverse @ self.residual
         own = np.full(len(mean), sum(self.variances[name] for name in self.levels))
         own += sum(self.variances[name] * (scaled**2).sum(1) for name, scaled in read.items())
@@ -73,9 +83,10 @@ class Mixed:
         # what is lost because the mean itself is estimated
         off = 1 - across @ self.inverse @ one
         lost = off**2 / float(one @ self.inverse @ one)
-        error = self.variances["error"] * self.freedom / (self.freedom - 2)
+        error = np.full(len(mean), self.variances["error"] * self.freedom / (self.freedom - 2))
+        error[here] = self.own[there]
         known = np.einsum("ij,jk,ik->i", across, self.inverse, across)
-        return mean, np.sqrt(np.maximum(own - known, 0.0) + lost + error)
+        return mean, np.sqrt(np.maximum(own + error - known, 0.0) + lost)
 
     def _covariance(self, levels: Mapping[str, Sequence[str]], read: Mapping[str, Array]) -> Array:
         """That of values at these levels with these features and of the observations [m, n]."""
@@ -130,7 +141,7 @@ def fitted(
         if np.abs(weights - before).max() < SETTLED:
             break
     inverse, mean = _solved(values, noise, parts, weights, variances)
-    return Mixed(variances, mean, told, read, inverse, values - mean, FREEDOM)
+    return Mixed(variances, mean, told, read, inverse, values - mean, variances["error"] / weights, FREEDOM)
 
 
 def _told_apart(levels: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:

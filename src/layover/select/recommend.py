@@ -150,15 +150,15 @@ def recommend(asked: Question, tell: Tell = lambda *_: None) -> Recommendation:
         files={asked.target.task.name: asked.target.files} if asked.target.files else {},
         reading=asked.reading, labelled=asked.target.labelled, device=asked.device, threads=asked.threads,
     )  # fmt: skip
-    trained = _trained(asked, target)
-    names = _names(asked, trained)
+    seen, trained = of_store(asked.store), _trained(asked, target)
+    names = _names(asked, trained, seen)
     found = checked(target, [trained[name] for name in names if name in trained])
     excluded = {label.partition(",")[0]: why for label, why in found.excluded.items()}
     unread, notes = _leaking(target, [name for name in names if name not in trained])
     excluded |= unread
     left = [name for name in names if name not in excluded]
     candidates = [Candidate(name, strategy) for strategy in asked.strategies for name in left]
-    learnt = of_target(found, asked.by, tell)
+    learnt = of_target(found, seen, asked.by, tell)
     options = _options(asked, learnt, [*candidates, DIRECT])
     silent = _silent(asked, found, learnt)
     return Recommendation(target.task.name, asked.encoder.name, asked.worth, options, excluded, silent,
@@ -176,10 +176,9 @@ def _trained(asked: Question, target: Target) -> dict[str, Source]:
     return found
 
 
-def _names(asked: Question, trained: dict[str, Source]) -> list[str]:
+def _names(asked: Question, trained: dict[str, Source], seen: Sequence[Observed]) -> list[str]:
     """The sources to choose among; raises UserError for names that are none, and for strategies without sources."""
-    target, seen = asked.target.task.name, of_store(asked.store)
-    own = {one.source for one in seen}
+    target = asked.target.task.name
     problems = [
         Problem("--sources", f"there is no task called {name!r}", did_you_mean(name, [*TASKS, *trained]))
         for name in asked.sources
@@ -192,10 +191,8 @@ def _names(asked: Question, trained: dict[str, Source]) -> list[str]:
         if kind not in kinds
     ]
     raise_all(UserError, problems)
-    given = asked.sources or sorted(
-        {*trained, *(one.source for one in seen if one.encoder == asked.encoder.name and one.source in {*TASKS, *own})}
-        or {one.source for one in of_figure2()}
-    )
+    known = {*trained, *(one.source for one in seen if one.encoder == asked.encoder.name)}
+    given = asked.sources or sorted(known or {one.source for one in of_figure2()})
     found = [name for name in dict.fromkeys(given) if name != target]
     if not found:
         raise UserError(Problem("--sources", f"names nothing but the target, {target}", "name other tasks"))
@@ -222,8 +219,8 @@ def _leaking(target: Target, names: Sequence[str]) -> tuple[dict[str, str], list
         except UserError:
             lost.append(name)
             continue
-        if why := leaks.told(target, data):
-            excluded[name] = why
+        if (leak := leaks.among(target, data)).leaked:
+            excluded[name] = f"it has the target's own rows: {leak}"
     if lost:
         notes.append(f"whether these have rows of the target is not known, since their data is not here: {_list(lost)}")
     if names:

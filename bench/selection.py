@@ -166,6 +166,9 @@ def encoded(target: Target) -> None:
 
 def compare(encoder: str, data: Path, task: str, sizes: Sizes, published: Published) -> None:
     """Measure and print."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     torch.set_num_threads(1)
     reading = Reading(rows=sizes.rows, max_length=MAX_LENGTH)
     with tempfile.TemporaryDirectory() as folder:

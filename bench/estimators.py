@@ -1,6 +1,7 @@
 """Many sources scored for one target: layover's batched LogME against one per source, as the authors' code has it.
 
     python bench/estimators.py [--sources S] [--rows N] [--width D] [--classes C] [--rounds R] [--tiny]     one thread
+    python bench/estimators.py --encoder minilm --data DIR [--task rte] [--measured K] [...]     passes included
 
 maps: small linear maps of the plain encoder's vectors (ESM), applied as well: layover from one triangular factor, the
 others by making each source's features. features: vectors of each source's own encoder. Two forms of the published
@@ -8,7 +9,8 @@ algorithm: svd decomposes the features of each source (You et al. 2021), gram th
 vectors, which is what the authors' later code does where there are more rows than features. Both iterate alpha and beta
 11 times at most, until their ratio moves by less than a thousandth. Vectors fall off as an encoder's do and differ by
 class. Prints medians over rounds of processor time in one process, their ratios to layover's, and how the
-scores agree. Machines differ and are noisy: quote ratios.
+scores agree. Machines differ and are noisy: quote ratios. With an encoder, the vectors are those of a real task's rows,
+and what it takes to make them counts: see selection.py.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,6 +69,11 @@ def published(features: Array, codes: NDArray[np.int64], gram: bool) -> float:
     return float(np.mean(found))
 
 
+def one_by_one(features: NDArray[Any], labels: NDArray[Any]) -> float:
+    """LogME of one source as the authors' later code has it."""
+    return published(features, np.unique(labels, return_inverse=True)[1], gram=True)
+
+
 def _evidence(turned: Array, squares: Array, total: float, n: int) -> float:
     x, alpha, beta = turned**2, 1.0, 1.0
     outside = total - x.sum()
@@ -108,7 +116,19 @@ def main() -> None:
     for name, default in (("sources", 100), ("rows", 1000), ("width", 384), ("classes", 3), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--encoder", help="its name or folder: time its passes too")
+    parser.add_argument("--data", type=Path, help="the directory that holds the task")
+    parser.add_argument("--task", default="rte", help="of classes, one text or a pair")
+    parser.add_argument("--measured", type=int, default=3, help="sources whose passes are measured")
     asked = parser.parse_args()
+    if (asked.encoder is None) != (asked.data is None):
+        parser.error("--encoder and --data go together")
+    if asked.encoder is not None:
+        from selection import Sizes, compare
+
+        whole = Sizes(*((6, 2, 40) if asked.tiny else (asked.sources, asked.measured, asked.rows)), asked.rounds)
+        compare(asked.encoder, asked.data, asked.task, whole, one_by_one)
+        return
     sizes = (6, 80, 16, 3) if asked.tiny else (asked.sources, asked.rows, asked.width, asked.classes)
     evidence = made(*sizes)
     scores("maps", "layover", made(2, 20, 4, 2))  # so that what it imports is there

@@ -29,7 +29,8 @@ from layover.tasks import TASKS
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("LAYOVER_TEST_DATA") or ROOT.parent / "shared" / "data")
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-RUN = [ROOT / "README.md", ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
+DOCS = ROOT / "docs"
+RUN = [ROOT / "README.md", DOCS / "tutorial.md", DOCS / "select.md", *sorted((DOCS / "how-to").glob("*.md"))]
 NEEDS_DATA = {ROOT / "README.md"}  # its study is about published tasks
 SKIP = {
     "make quickstart": "it is the set-up itself, and takes minutes",

@@ -130,6 +130,22 @@ def test_vectors_come_from_the_plain_encoder_and_from_every_sources_weights(worl
     assert np.abs(found.trained[3] - found.plain).max() > 1e-3
 
 
+def test_pooling_is_the_same_for_every_source_and_not_for_the_first_alone(world: World) -> None:
+    target, sources = world.target(reading=replace(READING, pooling="mean")), world.sources("pick", "rte")
+    data = target.data
+    texts = [" ".join(one.inputs[0][0]) for one in surveyed(data.survey, data.source, data.train)]
+    stock, tokenizer = warm.encoder(str(world.encoder), None).eval(), warm.tokenizer(str(world.encoder))
+    for order in (sources, sources[::-1]):
+        for source, ours in zip(order, vectors(target, order).trained, strict=True):
+            assert np.array_equal(ours, vectors(target, [source]).trained[0])
+            stock.load_state_dict(load_file(source.weights / "encoder.safetensors"))
+            for text, vector in zip(texts[:3], ours[-1], strict=False):
+                with torch.inference_mode():
+                    states = stock(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+                np.testing.assert_allclose(vector, states.mean(0), rtol=2**-8, atol=1e-3)
+                assert np.abs(vector - states[0].numpy()).max() > 0.05  # the first token's is another
+
+
 def test_a_pass_is_made_once_for_an_encoder_and_a_data_set(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     target, sources = world.target(), world.sources("rte", "pick")
     first = vectors(target, sources)

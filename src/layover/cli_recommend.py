@@ -188,19 +188,23 @@ def _write_page(found: Recommendation, ran: Halved | None, out: Path) -> None:
 def show(found: Recommendation, ran: Halved | None = None) -> None:
     """Print an answer: what to do, the candidates in order, and what else there is to know."""
     from layover.select.candidate import DIRECT
+    from layover.select.reasons import percent
 
     console.say(found.answer)
     console.say()
-    rows = []
+    rows, several = [], len({one.candidate.strategy for one in found.stops}) > 1
     for one in found.options:
-        known, direct = one.expected, one.candidate == DIRECT
-        between = "" if direct else f"{known.low:+.1f} to {known.high:+.1f}"
-        scores = ", ".join(f"{name} {score:.3g}" for name, score in one.scores.items())
-        chance = "" if direct else f"{100 * known.chance:.0f}%"
-        name = "train directly" if direct else str(one.candidate)
-        rows.append((name, f"{known.mean:+.1f}", between, chance, scores, one.reason))
-    columns = ("", "gain", "95%", "helps", "estimators", "why")
-    console.show_table(columns, rows, right=("gain", "95%", "helps"))
+        known, stop = one.expected, one.candidate
+        if stop == DIRECT:
+            rows.append(("(train directly)", "0", "", "", "", one.reason))
+            continue
+        scores = "\n".join(f"{name} {score:.3g}" for name, score in one.scores.items())
+        name, between = str(stop) if several else stop.source, f"{known.low:+.1f} to {known.high:+.1f}"
+        rows.append((name, f"{known.mean:+.1f}", between, percent(known.chance), scores, one.reason))
+    rated = any(row[4] for row in rows)
+    columns = ("", "gain", "95%", "helps", *(("estimators",) if rated else ()), "why")
+    shown = rows if rated else [(*row[:4], row[5]) for row in rows]
+    console.show_table(columns, shown, right=("gain", "95%", "helps"))
     console.say()
     for source, why in found.excluded.items():
         console.say(f"left out: {source}: {why}")
@@ -219,9 +223,11 @@ def show(found: Recommendation, ran: Halved | None = None) -> None:
 
 def cost_line(one: Cost) -> str:
     """What a confirming study costs, in words."""
+    if not one.new:
+        return f"nothing is left to find out: the store has all {one.trainings} trainings of the best stops"
     took = "no time is known, since nothing similar has finished in this store"
     if one.seconds is not None:
         took = f"about {cost.words(one.seconds)} one after the other"
     lost = f"; no data is found of {', '.join(one.lacking)}" if one.lacking else ""
-    return (f"to find out: {one.new} trainings of {one.trainings} that the store lacks, {one.examples:,.0f} examples, "
-            f"{took}{lost}. Add --run top:3")  # fmt: skip
+    return (f"to find out: {one.trainings} trainings, of which the store lacks {one.new}: {one.examples:,.0f} examples, "
+            f"{took}{lost}. Add: --run top:3")  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from layover.report import words
 from layover.report.build import bar
 from layover.select.candidate import DIRECT
+from layover.select.reasons import percent
 
 if TYPE_CHECKING:
     from layover.select.halving import Halved
@@ -31,6 +32,7 @@ def page(found: Recommendation, ran: Halved | None = None) -> str:
     return environment.get_template("recommendation.html.j2").render(
         found=found,
         ran=ran,
+        nothing_new=found.confirm is not None and not found.confirm.new,
         rows=[_row(one, reach, one == found.best) for one in found.options],
         style=Markup(style),
     )
@@ -47,6 +49,7 @@ def _row(one: Option, reach: float, best: bool) -> dict[str, Any]:
         "known": known,
         "bar": None if direct else bar(Drawn(known.mean, known.low, known.high), reach),
         "verdict": "helps" if known.low > 0 else "hurts" if known.high < 0 else "within",
+        "chance": "" if direct else percent(known.chance),
         "scores": [(name, f"{score:.3g}") for name, score in one.scores.items()],
     }
 

@@ -23,10 +23,10 @@ def answer(target: str, stop: bool, first: Expected | None, worth: float, sure: 
     if not stop:
         more = f"more than{gain}" if gain else "anything"
         return (f"Train on {target} directly: no stop is expected to add {more}. The best of them, {name}, is expected "
-                f"to add {said}; that it helps at all has a chance of {_percent(first.chance)}.")  # fmt: skip
+                f"to add {said}; that it helps at all has a chance of {percent(first.chance)}.")  # fmt: skip
     certain = "" if first.chance >= sure else " That is not certain: confirm it before you rely on it."
     return (f"Before {target}, {name}: expected to add {said}, and to help at all with a chance of "
-            f"{_percent(first.chance)}.{certain}")  # fmt: skip
+            f"{percent(first.chance)}.{certain}")  # fmt: skip
 
 
 def why(learnt: Learnt, one: Candidate, target: str, encoder: str, measured: Observed | None) -> str:
@@ -81,5 +81,8 @@ def _called(one: Candidate) -> str:
     return f"train together with {one.source}" if one.strategy == "multitask" else f"{one.strategy} with {one.source}"
 
 
-def _percent(chance: float) -> str:
-    return f"{100 * min(max(chance, 0.01), 0.99):.0f}%"
+def percent(chance: float) -> str:
+    """A chance, which no model of a few results may call certain: "<1%" to ">99%"; a dash where it is not known."""
+    if math.isnan(chance):
+        return "–"
+    return "<1%" if chance < 0.01 else ">99%" if chance > 0.99 else f"{100 * chance:.0f}%"

@@ -75,7 +75,7 @@ def one_by_one(features: NDArray[Any], labels: NDArray[Any]) -> float:
 
 
 def _evidence(turned: Array, squares: Array, total: float, n: int) -> float:
-    x, alpha, beta = turned**2, 1.0, 1.0
+    x, alpha, beta, found = turned**2, 1.0, 1.0, -np.inf
     outside = total - x.sum()
     for _ in range(ITERATIONS):
         t = alpha / beta

@@ -128,7 +128,7 @@ def one_round(target: Target, sources: Sequence[Path], sizes: Sizes, published: 
         store = Store.open(Path(folder) / "store")
         target = replace(target, data=replace(target.data, store=store))
         texts = texts_of(target)
-        trained = [Frozen(target.encoder.identity, target.encoder.location, None, one) for one in sources]
+        trained = [Frozen(target.encoder.identity, target.encoder.location, one.name, one) for one in sources]
         warmed, _ = timed(encoded, target)
         plain, _ = timed(features_of, target, target.plain)
         passes = [timed(features_of, target, one) for one in trained]

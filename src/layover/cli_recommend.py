@@ -229,5 +229,5 @@ def cost_line(one: Cost) -> str:
     if one.seconds is not None:
         took = f"about {cost.words(one.seconds)} one after the other"
     lost = f"; no data is found of {', '.join(one.lacking)}" if one.lacking else ""
-    return (f"to find out: {one.trainings} trainings, of which the store lacks {one.new}: {one.examples:,.0f} examples, "
+    return (f"to find out: {one.trainings} trainings, {one.new} of them new: {one.examples:,.0f} examples, "
             f"{took}{lost}. Add: --run top:3")  # fmt: skip

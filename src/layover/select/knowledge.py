@@ -76,7 +76,8 @@ class Knowledge:
 
         `sd` holds what is not known of the source, target and pair, and the noise of measured differences too where
         observations do not say how large that is. A candidate that was tried on this very target with this encoder is
-        expected to add what was measured, as far as that can be told from noise. Without any observation the mean is NaN: nothing is known.
+        expected to add what was measured, as far as that can be told from noise. Without any observation the mean is
+        NaN: nothing is known.
         """
         asked = [one for one in candidates if one != DIRECT]
         wanted = [Observed(one.source, target, math.nan, strategy=one.strategy, encoder=encoder) for one in asked]

@@ -180,7 +180,7 @@ def _names(asked: Question, trained: dict[str, Source], seen: Sequence[Observed]
     """The sources to choose among; raises UserError for names that are none, and for strategies without sources."""
     target = asked.target.task.name
     problems = [
-        Problem("--sources", f"there is no task called {name!r}", did_you_mean(name, [*TASKS, *trained]))
+        Problem("--sources", f"there is no task called {name!r}", did_you_mean(name, [*TASKS.names(), *trained]))
         for name in asked.sources
         if name not in TASKS and name not in trained
     ]

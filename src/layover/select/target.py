@@ -92,7 +92,7 @@ def target_of(
     """The target's rows, every one checked.
 
     `data` are directories of task data, for sources too; without any, those of the studies that ran in the store.
-    `files` are users' own, by task and split. Raises TaskError where its data is not there or wrong, or it is plain
+    `files` are users' own, by task and split, beside those that these studies declared. Raises TaskError where its data is not there or wrong, or it is plain
     text, which has nothing to predict.
     """
     from layover.train.cache import located
@@ -101,10 +101,12 @@ def target_of(
         hint = "name a task with labels; plain text can be a source"
         raise TaskError(Problem(f"task {task.name!r}", "is plain text, so there is nothing to rank sources for", hint))
     reading = reading or Reading()
-    known = [Path(place) for record in store.studies().values() for place in record.data]
+    records = store.studies().values()
+    known = [Path(place) for record in records for place in record.data]
+    own = {name: own_files(table) for record in records for name, table in record.study.get("task", {}).items()}
     places = Places(
         data=tuple(data or dict.fromkeys(place for place in known if place.is_dir())),
-        files=files or {},
+        files={**own, **(files or {})},
         encoders={encoder.identity: encoder.location},
         device=device,
         threads=threads,

@@ -159,7 +159,7 @@ ODD: dict[str, Callable[[Evidence], Evidence]] = {
     "rows that are all one": lambda e: replace(
         rows(e, np.zeros(60, int)), labels=e.labels
     ),
-    "a class with one row": lambda e: replace(e, labels=np.where(np.arange(60) == 3, 9, e.labels)),
+    "a class with one row": lambda e: replace(e, labels=np.where(np.arange(60) == 3, 9, e.labels)),  # type: ignore[arg-type]
     "every row a class of its own": lambda e: replace(e, labels=np.arange(60)),
     "a constant feature": lambda e: replace(
         e, features=[np.insert(one, 0, 0.1, axis=-1) for one in e.features if one is not None]

@@ -111,7 +111,7 @@ def test_parc(n: int, d: int, classes: int) -> None:
     features, codes = made(n, d, classes)
     pairs = np.tril_indices(n, -1)
     one_hot = np.eye(classes)[codes]
-    expected = spearmanr((1 - np.corrcoef(features))[pairs], (1 - np.corrcoef(one_hot))[pairs].round(8))
+    expected: Any = spearmanr((1 - np.corrcoef(features))[pairs], (1 - np.corrcoef(one_hot))[pairs].round(8))
     assert PARC.score(of(features, codes))[0] == pytest.approx(expected[0], rel=1e-8)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +36,7 @@ def by_vectors(features: Any, y: Any, t: float) -> float:
     n = len(y)
     left, singular, _ = np.linalg.svd(features, full_matrices=False)
     s, x = singular**2, (left.T @ y) ** 2
-    alpha, beta = t, 1.0
+    alpha, beta, error, weights = t, 1.0, math.nan, math.nan
     for _ in range(10_000):
         t = alpha / beta
         known = (s / (s + t)).sum()

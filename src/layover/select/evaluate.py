@@ -194,4 +194,5 @@ def _rho(values: Array, scores: Array) -> float | None:
     values, scores = values[said], scores[said]
     if len(values) < 2 or np.ptp(values) == 0:
         return None
-    return 0.0 if np.ptp(scores) == 0 else float(spearmanr(values, scores).statistic)
+    found: Any = spearmanr(values, scores) if np.ptp(scores) else None
+    return 0.0 if found is None else float(found.statistic)

@@ -56,11 +56,16 @@ def of_target(
     Other targets that the store has results of with this encoder are read as this one is. Those whose data is not here,
     or of which a source has seen rows, are left out, and named.
     """
-    target, notes = found.target, []
+    target, notes = found.target, list[str]()
     known = knowledge(seen, of_figure2())
     known = known.about(facts_of(target.task, target.data.source), *(facts_of(one.task) for one in found.sources))
+    encoder = target.encoder.name
+    if not any(one.encoder == encoder for one in known.observed):
+        others = ", ".join(sorted({one.encoder or "an encoder without a name" for one in known.observed}))
+        notes.append(f"no result with {encoder} is known: what is expected was measured with {others}, and how far "
+                     "encoders differ is in no interval")  # fmt: skip
     if not by or not found.sources or "features" in found.without:
-        return Learnt(known, None, ())
+        return Learnt(known, None, tuple(notes))
     rated = [rate(found, by, tell)]
     for name in _others(known, target, found.sources):
         try:

@@ -156,10 +156,11 @@ class _System:
             return np.concatenate([np.broadcast_to(part, (size, k)) for part in padded], axis=1)
 
         names = ("diagonal", "off", "eigenvalues")
-        parts = [beside(getattr(model, name)[:, None] for model in models) for name in names]
+        diagonal, off, eigenvalues = (beside(getattr(model, name)[:, None] for model in models) for name in names)
         dual = np.repeat([model.dual for model in models], k)
         total = np.tile((targets**2).sum(0), len(models))
-        return cls(*parts, beside(model.right for model in models), dual, total, len(targets))
+        right = beside(model.right for model in models)
+        return cls(diagonal, off, eigenvalues, right, dual, total, len(targets))
 
     def factors(self, t: Array) -> tuple[Array, Array, Array]:
         """Of an LDL' factorization: the pivots D, the ratios below them, and the right-hand sides, solved for L."""

@@ -187,7 +187,7 @@ def _solved(
     values: Array, noise: Array, parts: Mapping[str, Array], weights: Array, variances: Mapping[str, float]
 ) -> tuple[Array, float]:
     """The inverse of the covariance, and the general mean by generalised least squares."""
-    inverse = np.linalg.inv(_total(noise, parts, weights, variances))
+    inverse: Array = np.linalg.inv(_total(noise, parts, weights, variances)).astype(np.float64, copy=False)
     by = inverse.sum(0)
     return inverse, float(by @ values / by.sum())
 

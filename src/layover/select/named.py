@@ -73,10 +73,10 @@ def _of_rows(path: Path) -> Named:
     """A file of rows whose columns have names that everybody uses."""
     if problem := file_problem("--target", path):
         raise TaskError(problem)
-    _, row = next(iter(readers.rows(path)))
+    _, row = next(readers.rows(path))
     if isinstance(row, Problem):
         raise TaskError(row)
-    columns = list(row)
+    columns = list(row) if isinstance(row, Mapping) else []
     name = re.sub(r"[^a-z0-9_]", "_", path.name.split(".")[0].lower())[:80]
     table: dict[str, Any] = {"train": path.name}
     text = next((column for column in TEXTS if column in columns), None)

@@ -154,7 +154,7 @@ def recommend(asked: Question, tell: Tell = lambda *_: None) -> Recommendation:
     names = _names(asked, trained, seen)
     found = checked(target, [trained[name] for name in names if name in trained])
     excluded = {label.partition(",")[0]: why for label, why in found.excluded.items()}
-    unread, notes = _leaking(target, [name for name in names if name not in trained])
+    unread, notes = _leaking(target, [name for name in names if name not in trained], bool(asked.by))
     excluded |= unread
     left = [name for name in names if name not in excluded]
     candidates = [Candidate(name, strategy) for strategy in asked.strategies for name in left]
@@ -208,7 +208,7 @@ def _by_source(kind: str) -> bool:
     return [column.source for column in columns] == ["one", "other"]
 
 
-def _leaking(target: Target, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+def _leaking(target: Target, names: Sequence[str], rated: bool) -> tuple[dict[str, str], list[str]]:
     """Of sources that are not trained yet, those that have the target's rows, and notes."""
     excluded, notes, lost = {}, [], []
     for name in names:
@@ -223,7 +223,7 @@ def _leaking(target: Target, names: Sequence[str]) -> tuple[dict[str, str], list
             excluded[name] = f"it has the target's own rows: {leak}"
     if lost:
         notes.append(f"whether these have rows of the target is not known, since their data is not here: {_list(lost)}")
-    if names:
+    if names and rated:
         notes.append(f"not trained in this store with {target.encoder.name}, so that no estimator rates them: "
                      f"{_list(names)}")  # fmt: skip
     return excluded, notes

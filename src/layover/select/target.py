@@ -92,8 +92,8 @@ def target_of(
     """The target's rows, every one checked.
 
     `data` are directories of task data, for sources too; without any, those of the studies that ran in the store.
-    `files` are users' own, by task and split, beside those that these studies declared. Raises TaskError where its data is not there or wrong, or it is plain
-    text, which has nothing to predict.
+    `files` are users' own, by task and split, beside those that these studies declared. Raises TaskError where its data
+    is not there or wrong, or it is plain text, which has nothing to predict.
     """
     from layover.train.cache import located
 

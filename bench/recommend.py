@@ -1,14 +1,14 @@
 """How good advice before any run is: every estimator, what is learnt from other targets, and what costs nothing.
 
     python bench/recommend.py [STORE --study NAME_OR_FILE --data DIR] [--probing FILE] [--encoder minilm]
-                              [--layers last,mean,best] [--rows 300] [--source-rows 500] [--precision bf16]
-                              [--keep FILE] [--out FILE]
+                              [--layers last,mean,best] [--rows 300] [--source-rows 500] [--precision fp32]
+                              [--needs features,outputs,...] [--keep FILE] [--out FILE]
 
 The truth is a study's transfer matrix in a store; without a store only the published matrix of Pruksachatkun et al.
-2020 is judged. Every target is left out in turn: nothing has seen a result of it. Estimators read training rows of
-the target and the source trainings of the study's first seed. `--probing`: the probing tasks of this study in the same store
-are targets too. `--keep` keeps the ratings, and the seconds that they took, in a file, from which a second call takes
-them. Seconds are of the processor, one thread, in one process; what a store holds already (features, maps) costs
+2020 is judged. Every target is left out in turn: nothing has seen a result of it. Estimators read training rows of the
+target and the source trainings of the study's first seed. `--probing`: the probing tasks of this study in the same
+store are targets too. `--keep` keeps the ratings, and the seconds that they took, in a file, from which a second call
+takes them. Seconds are of the processor, one thread, in one process; what a store holds already (features, maps) costs
 nothing, so they are right for the first call on a store alone.
 
 "learnt" is `layover.select.knowledge`: "from others" of the other targets' results in the store, "+ published" of the
@@ -23,11 +23,12 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 
 import argparse
 import contextlib
+import itertools
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,7 +38,7 @@ from common import show
 from layover.encoders import find
 from layover.metrics import Array
 from layover.select.candidate import Candidate
-from layover.select.checked import NEEDS, checked
+from layover.select.checked import NEEDS, Need, checked
 from layover.select.estimator import ESTIMATORS, OfFeatures
 from layover.select.evaluate import Evaluation, evaluate, versus
 from layover.select.evidence import evidence
@@ -83,7 +84,8 @@ class Measured:
 
         def of(seeds: Sequence[int]) -> Truth:
             some, against = frame[frame["seed"].isin(seeds)], session.plan.baseline() or ""
-            return truth_of(transfer(some, session.store.predictions, against).matrices, role)
+            lookup = session.store.predictions if seeds == study.seeds else None  # for errors, which take long
+            return truth_of(transfer(some, lookup, against).matrices, role)
 
         halves = [(of([one for one in study.seeds if one != seed]), of([seed])) for seed in study.seeds]
         used = {step.start for step in session.plan.steps.values() if isinstance(step, Train)}
@@ -101,10 +103,10 @@ def opened(store: str, name: str, data: Sequence[Path]) -> Session:
 # what estimators say
 
 
-def names(layers: Sequence[str]) -> list[str]:
-    """Every estimator by name, those of features with each of these layers."""
+def names(need: Need, layers: Sequence[str]) -> list[str]:
+    """The estimators with a need by name, those of features with each of these layers."""
     found = []
-    for one in ESTIMATORS:
+    for one in (one for one in ESTIMATORS if one.needs == need):
         own = layers if isinstance(one, OfFeatures) else ["last"]
         found += [one.name if layer == "last" else f"{one.name}:{layer}" for layer in own]
     return found
@@ -117,28 +119,25 @@ def timed(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
     return time.process_time() - begun, found
 
 
-def ratings(of: Measured, target: str, encoder: str, reading: Reading, layers: Sequence[str]) -> dict[str, Any]:
-    """What every estimator says of the sources of a target, and the seconds of each and of each kind of evidence."""
+def add_ratings(kept: dict[str, Any], of: Measured, target: str, encoder: str, reading: Reading, need: Need,
+                asked: Sequence[str]) -> None:  # fmt: skip
+    """Add what these estimators say of the sources of a target, and the seconds of each and of their evidence."""
     plan = of.session.plan
-    length = plan.study.recipe_for(target, "target").max_length
     about = target_of(
         of.session.store, plan.tasks[target], find(encoder), data=plan.places.data, files=plan.places.files,
-        reading=replace(reading, max_length=length), device="cpu", threads=1,
+        reading=reading, device="cpu", threads=1,
     )  # fmt: skip
-    took: dict[str, float] = {}
-    others = [source for source in of.sources if source.name != target]
-    took["plain encoder, leaks"], found = timed(checked, about, others)
-    for need in NEEDS:
-        took[need], _ = timed(evidence, found, [need])
-    read, asked = evidence(found), names(layers)
-    scores, seconds = {}, {}
+    before, found = timed(checked, about, [source for source in of.sources if source.name != target])
+    took, read = timed(evidence, found, [need])
+    known = kept.setdefault(target, {"sources": [], "scores": {}, "evidence": {}, "seconds": {}})
+    known["sources"] = [source.name for source in found.sources]
+    known["evidence"].setdefault("plain encoder, leaks", before)
+    known["evidence"][need] = took
     for name, one in zip(asked, estimators_named(asked), strict=True):
-        seconds[name], scored = timed(one.score, read)
-        scores[name] = [None if np.isnan(score) else float(score) for score in scored]
+        known["seconds"][name], scored = timed(one.score, read)
+        known["scores"][name] = [None if np.isnan(score) else float(score) for score in scored]
     for label, why in found.excluded.items():
         print(f"{target}: {label} is left out: {why}", file=sys.stderr)
-    return {"sources": [source.name for source in found.sources], "scores": scores, "evidence": took,
-            "seconds": seconds}  # fmt: skip
 
 
 def rated(target: str, encoder: str, found: Mapping[str, Any], asked: Sequence[str]) -> Rated:
@@ -189,10 +188,11 @@ def forecasts(truth: Truth, kept: Mapping[str, Any], encoder: str, tasks: Any) -
     """Everything that is judged but the policies."""
     every = list(next(iter(kept.values()))["scores"])
     last = [name for name in every if ":" not in name]
+    sets = {name: some for name, some in SETS.items() if {*some} <= {*last}}
     known = {"tasks": list(tasks.values())}
     yield learnt("learnt from others", truth, encoder, **known)
     yield learnt("learnt + published", truth, encoder, of_figure2(), **known)
-    sets = {f"learnt + {name}": (name,) for name in every} | SETS | {"learnt + all, last layer": tuple(last)}
+    sets = {f"learnt + {name}": (name,) for name in every} | sets | {"learnt + all, last layer": tuple(last)}
     for name, asked in sets.items():
         seen = [rated(target, encoder, kept[target], asked) for target in truth.targets]
         yield learnt(name, truth, encoder, seeing=seen, **known)
@@ -289,10 +289,12 @@ def of_store(asked: argparse.Namespace) -> None:
         parts.append(Measured.of(opened(asked.store, asked.probing, asked.data), "probing"))
     kept: dict[str, Any] = json.loads(asked.keep.read_text("utf-8")) if asked.keep and asked.keep.exists() else {}
     reading = Reading(rows=asked.rows, source_rows=asked.source_rows, precision=asked.precision)
-    for of, target in ((part, target) for part in parts for target in part.truth.targets):
-        if target not in kept:
-            print(target, file=sys.stderr, flush=True)
-            kept[target] = ratings(of, target, asked.encoder, reading, asked.layers.split(","))
+    pairs = [(part, target) for part in parts for target in part.truth.targets]
+    for need, (of, target) in itertools.product(asked.needs.split(","), pairs):
+        missing = set(by := names(need, asked.layers.split(","))) - kept.get(target, {}).get("scores", {}).keys()
+        if missing:
+            print(need, target, file=sys.stderr, flush=True)
+            add_ratings(kept, of, target, asked.encoder, reading, need, by)
             if asked.keep:
                 asked.keep.write_text(json.dumps(kept), encoding="utf-8")
     tasks = {name: facts_of(task, part.session.plan.sources.get(name))
@@ -324,12 +326,13 @@ def of_published() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", nargs="?")
-    for name, default in (("study", ""), ("probing", ""), ("encoder", "minilm"), ("layers", "last,mean,best")):
+    for name, default in (("study", ""), ("probing", ""), ("encoder", "minilm"), ("layers", "last,mean,best"),
+                          ("needs", ",".join(NEEDS))):  # fmt: skip
         parser.add_argument(f"--{name}", default=default)
     parser.add_argument("--data", type=Path, action="append", default=[])
     parser.add_argument("--rows", type=int, default=300)
     parser.add_argument("--source-rows", type=int, default=500)
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     for name in ("keep", "out"):
         parser.add_argument(f"--{name}", type=Path)
     asked = parser.parse_args()

@@ -19,7 +19,7 @@ from layover.errors import StepError, StudyError
 from layover.kinds import WORK
 from layover.select.halving import Rung
 from layover.select.observed import of_store
-from layover.select.search import Rungs, rung_study, search
+from layover.select.search import Rungs, few_shot, rung_study, search
 from layover.session import Session
 from layover.step import Train, key_of
 from layover.store import Store
@@ -196,3 +196,54 @@ def test_results_in_a_store_are_observed_once_whatever_study_asked(fake: Path, t
     assert replace(more[-1], delta=0.0, error=0.0) == replace(
         next(one for one in seen if one.source == "source0"), delta=0.0, error=0.0, study="other"
     )
+
+
+def test_few_rows_of_the_target_and_the_sources_that_the_study_trains(fake: Path, tmp_path: Path, planted: Any) -> None:
+    work, asked = planted(TRUTH, bad="source7"), study(fake, tmp_path)
+    found = few_shot(asked, "mine", opener(tmp_path), rows=40)
+    assert found.rows == 40
+    scores = found.scores()
+    assert sorted(scores) == SOURCES
+    assert found.effects["source7"] is None
+    assert np.isnan(scores["source7"])
+    ranked = sorted(SOURCES[:7], key=lambda name: -scores[name])
+    assert ranked == sorted(SOURCES[:7], key=lambda name: -TRUTH[name])
+    last = [step for step in work.runs if step.task.name == "mine"]
+    assert {(step.seed, step.task.limit_train) for step in last} == {(1, 40)}
+    whole = set(Session.open(asked, store=tmp_path / "other").plan.steps)
+    assert {key_of(step) for step in work.runs if step.task.name != "mine"} < whole
+    extents = Rungs.of(asked, "mine", "stilts", opener(tmp_path)).extents
+    count = partial(examples_trained, extents=extents)
+    one, before = count(last[0]), count(next(step for step in work.runs if step.task.name == "source1"))
+    assert found.spent == pytest.approx(9 * one)  # asked for with the source that broke
+    assert found.before == pytest.approx(8 * before)
+
+
+def test_few_rows_again_run_nothing_and_more_than_there_are_are_all(fake: Path, tmp_path: Path, planted: Any) -> None:
+    planted(TRUTH)
+    asked = study(fake, tmp_path, rows=400, sources=SOURCES[:3])
+    first = few_shot(asked, "mine", opener(tmp_path), rows=50)
+    again = planted({})
+    assert few_shot(asked, "mine", opener(tmp_path), rows=50) == first
+    assert not again.runs
+    work = planted(TRUTH)
+    every = few_shot(asked, "mine", opener(tmp_path), rows=5_000)
+    assert every.rows == 100
+    assert {step.task.limit_train for step in work.runs} == {None}
+    assert set(Store.open(tmp_path / "store").studies()) == {"small-mine-rows-50", "small-mine-rows-100"}
+
+
+def test_few_rows_need_a_study_that_can_be_searched(fake: Path, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="'mina' is no target of this study"):
+        few_shot(study(fake, tmp_path, sources=SOURCES[:2]), "mina", opener(tmp_path))
+
+
+def test_real_trainings_of_a_tiny_encoder(bert: Path, tmp_path: Path) -> None:
+    asked = study(bert, tmp_path, rows=96, sources=SOURCES[:2], seeds=[1, 2])
+    found = search(asked, "mine", opener(tmp_path), budget=0.9)
+    assert {one.source for one in found.standings} == set(SOURCES[:2])
+    assert 0 < found.share <= 0.9
+    best = found.standings[0].effect
+    assert best is not None
+    assert best.low is not None
+    assert found.best == ("" if best.delta <= 0 else found.standings[0].source)  # type: ignore[operator]

@@ -163,12 +163,17 @@ def _beaten(one: Paired, best: Paired) -> bool:
 
 def _below(one: Paired, other: Paired) -> bool:
     """Whether the mean difference over common seeds is negative at the 5 % level."""
+    found = apart(one, other)
+    return bool(found and found.delta is not None and found.delta < 0 and found.p is not None and found.p < LEVEL)
+
+
+def apart(one: Paired, other: Paired) -> Effect | None:
+    """How much more a source added than another one over their common seeds; None where these are fewer than two."""
     common = tuple(seed for seed in one.seeds if seed in other.seeds)
     if len(common) < 2:
-        return False
+        return None
     mine, theirs = ([found.seeds.index(seed) for seed in common] for found in (one, other))
     rows = None
     if one.influences is not None and other.influences is not None and len(one.influences) == len(other.influences):
         rows = one.influences[:, mine] - other.influences[:, theirs]
-    apart = effect_of(Paired(common, one.deltas[mine] - other.deltas[theirs], rows))
-    return bool(apart.delta is not None and apart.delta < 0 and apart.p is not None and apart.p < LEVEL)
+    return effect_of(Paired(common, one.deltas[mine] - other.deltas[theirs], rows))

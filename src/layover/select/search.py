@@ -1,5 +1,6 @@
-"""Search: successive halving over a study's sources for one target, each rung a study of its own in the same store.
+"""Search: the best source for one target by real runs: successive halving, and few-shot fine-tuning of the target.
 
+Each rung is a study of its own in the same store, and so is a few-shot trial.
 Nothing is run for the search alone: a rung's steps are what any study with its seeds, limits and sources would ask for.
 So a search that was killed goes on where it was, a source that reaches all rows has steps of the full matrix, and
 `layover query` finds the cells of a rung under its name.
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from layover.budget import examples_trained
 from layover.errors import Problem, StepError, StudyError, did_you_mean, raise_all
 from layover.plan import Plan
-from layover.select.halving import Halved, Measured, Rung, halve
+from layover.select.halving import Halved, Measured, Rung, effect_of, halve
+from layover.stats.interval import Effect
 from layover.stats.paired import compare, select
 from layover.stats.table import check
 from layover.step import Joint, Step, TaskRef
@@ -72,6 +74,49 @@ def search(
     return replace(found, full=rungs.full)
 
 
+@dataclass(frozen=True)
+class FewShot:
+    """What sources added to a target of which `rows` rows were read, with one seed: the difference to training on these
+    directly, in points, with its 95 % interval over validation examples. None where a run failed.
+
+    `spent` are the training examples of the runs on the target. `before` are those of the sources themselves, which a
+    store that has them does not train again.
+    """
+
+    rows: int
+    effects: Mapping[str, Effect | None]
+    spent: float
+    before: float
+
+    def scores(self) -> dict[str, float]:
+        """The differences by source, NaN where there is none: more is better."""
+        found = {name: one.delta if one else None for name, one in self.effects.items()}
+        return {name: math.nan if delta is None else delta for name, delta in found.items()}
+
+
+def few_shot(
+    study: Study, target: str, open_study: Callable[[Study], Opened], strategy: str = "stilts", rows: int = FLOOR
+) -> FewShot:
+    """What a strategy's sources add where the target has few rows: few-shot fine-tuning (Poth et al. 2021).
+
+    Sources are trained as the study trains them, so that its own serve; the target on `rows` rows, all with the study's
+    first seed. The study of this is called after the target and the rows. It is scored on the study's validation rows.
+    Raises what `search` raises.
+    """
+    _check(study, target, strategy)
+    rungs = Rungs.of(study, target, strategy, open_study)
+    most = rungs.rows_of(target)
+    caps = {target: rows} if rows < most else {}
+    rung = Rung(0, tuple(rungs.sources), 1.0, 1)
+    made = rung_study(study, target, strategy, rung, caps)
+    called = f"{study.name}-{UNNAMEABLE.sub('-', target)}-rows-{min(rows, most)}"
+    measured, steps = rungs.run(made.changed(name=called), rung.sources)
+    each = {key: examples_trained(step, rungs.extents) for key, step in steps.items()}
+    last = math.fsum(each[key] for key, step in steps.items() if [ref.name for ref in step.tasks] == [target])
+    effects = {name: None if one is None else effect_of(one) for name, one in measured.items()}
+    return FewShot(min(rows, most), effects, last, math.fsum(each.values()) - last)
+
+
 @dataclass
 class Rungs:
     """The rungs of one search: what they cost, and what they find.
@@ -114,8 +159,13 @@ class Rungs:
 
     def measure(self, rung: Rung) -> tuple[Measured, float]:
         """Run a rung. Sources of which no seed has a value count as failed."""
-        caps = self._caps(rung.share)
-        opened = self.open_study(rung_study(self.study, self.target, self.strategy, rung, caps))
+        made = rung_study(self.study, self.target, self.strategy, rung, self._caps(rung.share))
+        measured, new = self.run(made, rung.sources)
+        return measured, math.fsum(examples_trained(step, self.extents) for step in new.values())
+
+    def run(self, made: Study, sources: Sequence[str]) -> tuple[Measured, dict[str, Step]]:
+        """Run a study of these sources: what each added, and the steps that were not asked for before, by key."""
+        opened = self.open_study(made)
         new = {key: step for key, step in opened.plan.steps.items() if key not in self.seen}
         opened.run()
         self.seen.update(new)
@@ -126,18 +176,18 @@ class Rungs:
             why = "; ".join(sorted(set(frame.loc[frame["strategy"] == baseline, "status"])))
             raise StepError(f"training on {self.target} directly gave nothing to measure sources against: {why}")
         found = {one.source: one for one in compare(frame, [self.strategy], baseline, opened.store.predictions)}
-        measured = {name: found[name].paired if name in found and found[name].complete else None
-                    for name in rung.sources}  # fmt: skip
-        return measured, math.fsum(examples_trained(step, self.extents) for step in new.values())
+        measured = {name: found[name].paired if name in found and found[name].complete else None for name in sources}
+        return measured, new
 
     def _caps(self, share: float) -> dict[str, int]:
         """The rows that each task has at a share of all, where that is fewer than it has."""
         if share >= 1:
             return {}
-        rows = {name: self._rows(name) for name in (self.target, *filter(None, self.once))}
+        rows = {name: self.rows_of(name) for name in (self.target, *filter(None, self.once))}
         return {name: cap for name, n in rows.items() if (cap := max(FLOOR, round(share * n))) < n}
 
-    def _rows(self, name: str) -> int:
+    def rows_of(self, name: str) -> int:
+        """The training rows that the study has of a task."""
         limit = self.study.limit_for(name, "target" if name == self.target else "source")["train"]
         return min(limit or self.extents[name].train, self.extents[name].train)
 

@@ -31,7 +31,7 @@ from layover.tasks import TASKS
 from layover.tasks.load import locate
 from layover.train.cache import located
 
-BY = ("logme",)
+BY: tuple[str, ...] = ()
 SURE = 0.95
 
 Advice = Literal["stop", "direct"]

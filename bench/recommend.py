@@ -247,7 +247,9 @@ def noise(truth: Truth, halves: Sequence[tuple[Truth, Truth]]) -> None:
     shown = []
     for name, say in says.items():
         found = [evaluate(one, say(others)) for others, one in halves]
-        shown.append([name, *(f"{np.mean([one.mean(of).mean for one in found]):.2f}" for of in ("points", "gain"))])
+        shown.append(
+            [name, *(f"{np.mean([one.mean(of).mean or 0.0 for one in found]):.2f}" for of in ("points", "gain"))]
+        )
     error = float(np.sqrt(np.nanmean(truth.error**2)))
     title = f"Judged on one seed, mean over {len(halves)} seeds (standard error of a stop with all seeds: {error:.1f})"
     show(title, ["chosen by", "regret@1", "gain"], shown)

@@ -35,8 +35,8 @@ def why(learnt: Learnt, one: Candidate, target: str, encoder: str, measured: Obs
     if measured is not None:
         error = "" if math.isnan(measured.error) else f" ± {measured.error:.1f}"
         parts.append(f"measured here: {measured.delta:+.1f}{error}")
-    parts += [f"{seen.delta:+.1f} before this very task with {seen.encoder or 'another encoder'}"
-              for seen in learnt.results_of(one, "", "") if seen.target == target and seen.encoder != encoder]  # fmt: skip
+    elsewhere = [seen for seen in learnt.results_of(one, "", "") if seen.target == target and seen.encoder != encoder]
+    parts += [f"{seen.delta:+.1f} before this very task with {_encoders([seen])}" for seen in elsewhere]
     own = learnt.results_of(one, target, encoder)
     others = [seen for seen in learnt.results_of(one, target, "") if seen.encoder != encoder]
     parts += [said for said in (_before(own, encoder), _before(others, _encoders(others))) if said]

@@ -224,7 +224,8 @@ def show(found: Recommendation, ran: Halved | None = None) -> None:
 def cost_line(one: Cost) -> str:
     """What a confirming study costs, in words."""
     if not one.new:
-        return f"nothing is left to find out: the store has all {one.trainings} trainings of the best stops"
+        return (f"the store has all {one.trainings} trainings of a study of the best stops; more restarts would say "
+                "more: --run top:3 --seeds 5")  # fmt: skip
     took = "no time is known, since nothing similar has finished in this store"
     if one.seconds is not None:
         took = f"about {cost.words(one.seconds)} one after the other"

@@ -56,10 +56,21 @@ def test_the_answer_comes_first_and_all_candidates_are_there(page: Any) -> None:
     assert page.locator("h1").inner_text() == "Which stop before tickets?"
     assert "make a stop at mnli: expected to add +2.0 points" in page.locator(".answer").inner_text()
     names = [one.inner_text() for one in page.locator("tbody th").all()]
-    assert names == ["stilts · mnli recommended", "train directly", "stilts · <i>qqp</i>"]
+    assert names == ["mnli recommended", "train directly", "<i>qqp</i>"]
     assert page.locator("tr.chosen").count() == 1
     text = page.locator("main").inner_text()
-    for told in ("sst2", "nce", "a note", "21 trainings", "the store lacks 14", "25%", "--run top:3"):
+    assert [one.inner_text() for one in page.locator("dl dt").all()] == ["mnli", "<i>qqp</i>"]
+    for told in (
+        "0.71",
+        "of the same form",
+        "sst2",
+        "nce",
+        "a note",
+        "21 trainings",
+        "the store lacks 14",
+        "25%",
+        "--run top:3",
+    ):
         assert told in text
 
 

@@ -28,21 +28,24 @@ def page(found: Recommendation, ran: Halved | None = None) -> str:
     environment.filters |= {"points": words.points, "seconds": words.seconds}
     environment.globals |= {"interval": words.interval}
     reach = max((abs(end) for one in found.stops for end in (one.expected.low, one.expected.high)), default=1.0)
+    several = len({one.candidate.strategy for one in found.stops}) > 1
     style = files("layover.report").joinpath("sections", "page.css").read_text(encoding="utf-8")
     return environment.get_template("recommendation.html.j2").render(
         found=found,
         ran=ran,
         nothing_new=found.confirm is not None and not found.confirm.new,
-        rows=[_row(one, reach, one == found.best) for one in found.options],
+        rows=[_row(one, reach, one == found.best, several) for one in found.options],
+        measured=any(one.measured for one in found.stops),
+        estimators=list(dict.fromkeys(name for one in found.stops for name in one.scores)),
         style=Markup(style),
     )
 
 
-def _row(one: Option, reach: float, best: bool) -> dict[str, Any]:
+def _row(one: Option, reach: float, best: bool, several: bool) -> dict[str, Any]:
     """A candidate as the page shows it."""
     known, direct = one.expected, one.candidate == DIRECT
     return {
-        "name": "train directly" if direct else str(one.candidate),
+        "name": "train directly" if direct else str(one.candidate) if several else one.candidate.source,
         "option": one,
         "direct": direct,
         "best": best,
@@ -50,7 +53,6 @@ def _row(one: Option, reach: float, best: bool) -> dict[str, Any]:
         "bar": None if direct else bar(Drawn(known.mean, known.low, known.high), reach),
         "verdict": "helps" if known.low > 0 else "hurts" if known.high < 0 else "within",
         "chance": "" if direct else percent(known.chance),
-        "scores": [(name, f"{score:.3g}") for name, score in one.scores.items()],
     }
 
 

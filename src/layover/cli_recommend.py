@@ -17,7 +17,8 @@ from layover.errors import Problem, UserError, raise_all
 if TYPE_CHECKING:
     from layover.select.confirm import Cost
     from layover.select.halving import Halved
-    from layover.select.recommend import Question, Recommendation
+    from layover.select.question import Question
+    from layover.select.recommend import Recommendation
     from layover.session import Session
     from layover.study import Study
 
@@ -37,7 +38,7 @@ def recommend(
     ] = "stilts",
     by: Annotated[
         str, typer.Option("--by", metavar="A,B", help="Estimators of docs/select.md; none: results alone.")
-    ] = "",
+    ] = "none",
     worth: Annotated[float, typer.Option("--worth", min=0.0, help="Points that a stop has to add to pay.")] = 0.0,
     rows: Annotated[int, typer.Option("--rows", min=10, help="Rows of a target that estimators read.")] = 500,
     run: Annotated[
@@ -95,8 +96,8 @@ def _asked(
     """The question; raises UserError with everything that is wrong with it."""
     from layover.encoders import find
     from layover.select.named import named
+    from layover.select.question import Question
     from layover.select.rated import estimators_named
-    from layover.select.recommend import BY, Question
     from layover.select.target import Reading
     from layover.store import Store
 
@@ -108,7 +109,7 @@ def _asked(
         except UserError as error:
             problems.extend(error.problems)
 
-    chosen = () if by == "none" else _words(by) or BY
+    chosen = () if by == "none" else _words(by)
     task, plain = tried(named, target), tried(find, encoder)
     for name in chosen:
         tried(estimators_named, [name])

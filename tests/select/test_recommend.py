@@ -17,7 +17,8 @@ from layover.errors import StudyError, TaskError, UserError
 from layover.select.candidate import DIRECT, Candidate
 from layover.select.confirm import alike, confirming, cost_of
 from layover.select.named import named
-from layover.select.recommend import Question, recommend
+from layover.select.question import Question
+from layover.select.recommend import recommend
 from layover.select.target import Reading
 from layover.session import Session
 from layover.store import Store
@@ -53,7 +54,14 @@ def place(earlier: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def ask(place: Path, earlier: Path) -> Callable[..., Question]:
     def question(target: Any = "tickets.jsonl", **words: Any) -> Question:
-        known = {"sources": SOURCES, "data": (place / "data",), "reading": READING, "device": "cpu", "threads": 1}
+        known = {
+            "sources": SOURCES,
+            "data": (place / "data",),
+            "by": ("logme",),
+            "reading": READING,
+            "device": "cpu",
+            "threads": 1,
+        }
         chosen = named(str(place / target)) if (place / target).exists() else named(target)
         encoder = find(str(earlier / "bert"))
         return Question(Store.open(place / "store"), chosen, encoder, **{**known, **words})
@@ -126,6 +134,7 @@ def test_without_labels_only_estimators_that_need_none_run_and_the_answer_says_s
 def test_an_encoder_that_nothing_was_trained_with_gets_what_others_say(place: Path, encoder: Any) -> None:
     new = find(str(encoder("roberta")))
     asked = Question(Store.open(place / "store"), named(str(place / "tickets.jsonl")), new, ("mnli", "qqp"),
+                     by=("logme",),
                      data=(place / "data",), reading=READING, device="cpu", threads=1)  # fmt: skip
     found = recommend(asked)
     assert found.silent == {"logme": "no source that is left is trained in this store with this encoder"}
@@ -135,6 +144,20 @@ def test_an_encoder_that_nothing_was_trained_with_gets_what_others_say(place: Pa
         "mnli",
         "cosmosqa",
     }
+
+
+def test_a_source_whose_data_is_gone_is_judged_by_its_results_alone(ask: Any, place: Path, earlier: Path) -> None:
+    asked = ask(data=())
+    moved = earlier.rename(earlier.with_name("moved"))  # the files that the store's study declared
+    try:
+        found = recommend(Question(asked.store, asked.target, find(str(moved / "bert")), SOURCES, by=("logme",),
+                                   reading=READING, device="cpu", threads=1))  # fmt: skip
+    finally:
+        moved.rename(earlier)
+    assert found.excluded == {}
+    assert {one.candidate.source for one in found.stops} == set(SOURCES)
+    assert all(not one.scores for one in found.stops)
+    assert sum("whether it has seen the target's rows cannot be known" in note for note in found.notes) == 3
 
 
 def test_joint_training_is_a_way_to_use_a_source_too(ask: Any) -> None:

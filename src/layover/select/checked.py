@@ -28,13 +28,15 @@ LEAST = 10  # different rows: fewer say nothing of a source that chance does not
 class Checked:
     """A target with the sources that can be ranked for it.
 
-    `excluded` says of each other source why not, by label. `without` says of each kind of evidence that there is none
-    of, why. `notes` are what a reader of a ranking has to know.
+    `excluded` says of each other source why not, by label; those that are `leaked` were trained on the target's own
+    rows. `without` says of each kind of evidence that there is none of, why. `notes` are what a reader of a ranking has
+    to know.
     """
 
     target: Target
     sources: tuple[Source, ...]
     excluded: dict[str, str]
+    leaked: tuple[Source, ...]
     without: dict[Need, str]
     notes: tuple[str, ...]
 
@@ -52,17 +54,20 @@ def checked(target: Target, sources: Sequence[Source]) -> Checked:
     elif not target.labelled:
         without = {"tasks": "the target has no labels"}
         notes.append("the target has no labels: only estimators that need none can rank sources for it")
-    usable, excluded = [], dict[str, str]()
+    usable, excluded, leaked = [], dict[str, str](), []
     for source in sources:
-        why, note = _why_not(target, source)
-        if why:
+        why, leak = _why_not(target, source)
+        if leak is not None and leak.leaked:
+            leaked.append(source)
+            excluded[source.label] = f"it was trained on the target's own rows: on {leak}"
+        elif why:
             excluded[source.label] = why
         else:
             usable.append(source)
-            notes += [note] if note else []
+            notes += [f"{source.label} was trained on {leak}"] if leak else []
     if any(source.task.output == "tokens" for source in usable):
         notes.append("sources of plain text have no labels, and so neither outputs nor a TaskEmb")
-    return Checked(target, tuple(usable), excluded, without, tuple(notes))
+    return Checked(target, tuple(usable), excluded, tuple(leaked), without, tuple(notes))
 
 
 def _check_rows(target: Target) -> list[str]:
@@ -130,17 +135,14 @@ def _without_features(target: Target) -> str:
     return ""
 
 
-def _why_not(target: Target, source: Source) -> tuple[str, str]:
-    """Why a source cannot be used, and what is to be told of one that can; each may be empty."""
+def _why_not(target: Target, source: Source) -> tuple[str, leaks.Leak | None]:
+    """Why a source cannot be read, empty where it can; what of the target's rows it has seen, None if nobody knows."""
     if source.step.encoder != target.encoder.identity:
-        return f"it is a training of another encoder ({source.step.encoder[:19]})", ""
-    if not (source.weights / "encoder.safetensors").is_file():
-        return "its weights are gone: the next run of its study trains it again", ""
+        return f"it is a training of another encoder ({source.step.encoder[:19]})", None
+    there = (source.weights / "encoder.safetensors").is_file()
+    gone = "" if there else "its weights are gone: the next run of its study trains it again"
     try:
-        leak = leaks.seen_by(source, target)
+        return gone, leaks.seen_by(source, target)
     except TaskError as error:
-        told = error.problems[0].message
-        return f"whether it has seen the target's rows cannot be known: {told}", ""
-    if leak.leaked:
-        return f"it was trained on the target's own rows: on {leak}", ""
-    return "", f"{source.label} was trained on {leak}" if leak else ""
+        unknown = f"whether it has seen the target's rows cannot be known: {error.problems[0].message}"
+        return gone or unknown, None

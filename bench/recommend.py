@@ -186,7 +186,8 @@ def learnt(
 
 def forecasts(truth: Truth, kept: Mapping[str, Any], encoder: str, tasks: Any) -> Iterator[Forecast]:
     """Everything that is judged but the policies."""
-    every = list(next(iter(kept.values()))["scores"])
+    first, *others = (found["scores"] for found in kept.values())
+    every = [name for name in first if all(name in scores for scores in others)]
     last = [name for name in every if ":" not in name]
     sets = {name: some for name, some in SETS.items() if {*some} <= {*last}}
     known = {"tasks": list(tasks.values())}

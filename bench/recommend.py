@@ -260,9 +260,8 @@ def seconds(kept: Mapping[str, Any]) -> None:
     """What evidence and scores take."""
     parts: Sequence[Mapping[str, Any]] = list(kept.values())
     for what, title in (("evidence", "Evidence"), ("seconds", "Scores")):
-        shown = [
-            [name, *(f"{x:.2f}" for x in _spread([part[what][name] for part in parts]))] for name in parts[0][what]
-        ]
+        every = [name for name in parts[0][what] if all(name in part[what] for part in parts)]
+        shown = [[name, *(f"{x:.2f}" for x in _spread([part[what][name] for part in parts]))] for name in every]
         head = ["", "first target", "median of the others", "slowest"]
         show(f"{title}: processor seconds of a target, all sources", head, shown)
 

@@ -15,6 +15,7 @@ from layover.asked import DataOption, JsonOption, StoreOption, data_directories,
 from layover.errors import Problem, UserError, raise_all
 
 if TYPE_CHECKING:
+    from layover.execute import Summary
     from layover.select.confirm import Cost
     from layover.select.halving import Halved
     from layover.select.question import Question
@@ -162,7 +163,10 @@ def _run(asked: Question, study: Study, todo: ToRun, quiet: bool) -> Halved | No
     if todo.share:
         from layover.select.search import search
 
-        return search(study, asked.target.task.name, lambda one: _open(asked, one), asked.strategies[0], todo.share)
+        def shown(one: Study) -> Session | Shown:
+            return _open(asked, one) if quiet else Shown(_open(asked, one))
+
+        return search(study, asked.target.task.name, shown, asked.strategies[0], todo.share)
     session = _open(asked, study)
     if quiet:
         summary = session.run()
@@ -173,6 +177,21 @@ def _run(asked: Question, study: Study, todo: ToRun, quiet: bool) -> Halved | No
     if not summary.complete:
         raise typer.Exit(1)
     return None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A session that shows its progress while it runs."""
+
+    session: Session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
+
+    def run(self) -> Summary:
+        """Run what is not finished."""
+        with console.Progress(self.session) as progress:
+            return self.session.run(on_event=progress)
 
 
 def _write_page(found: Recommendation, ran: Halved | None, out: Path) -> None:

@@ -246,6 +246,13 @@ def test_the_confirming_study_is_an_ordinary_one_with_the_recipe_of_the_stores(a
     assert study.strategies["stilts"] == {"kind": "stilts", "sources": ["pick", "words"]}
     assert study.recipe_for("tickets", "target") == like.recipe_for("rte", "target")
     assert set(study.task) == {"tickets", "pick", "words"}
+    limited = like.changed(limit={"train": 16, "role": {"source": {"train": 12}}, "task": {"pick": {"validation": 8}}})
+    small = confirming(asked.target, asked.encoder, [Candidate("pick"), Candidate("words", "multitask")], limited, [1])
+    assert small.limit_for("pick", "source") == {"train": 12, "validation": 8}
+    assert small.limit_for("words", "joint") == {"train": 12, "validation": None}
+    assert small.limit_for("tickets", "target") == {"train": None, "validation": None}  # all rows of one's own
+    known = confirming(named("rte"), asked.encoder, [Candidate("pick")], limited, [1])
+    assert known.limit_for("rte", "target") == {"train": 16, "validation": None}
     other = confirming(asked.target, asked.encoder, [Candidate("pick")], like, [1, 2])
     assert other.name != study.name
     assert alike(asked.store, "nobody") is None

@@ -24,7 +24,7 @@ from layover.study import Study
 from layover.switches import pruned
 from layover.tasks.extent import extent
 
-TAKEN = ("recipe", "limit", "selection", "holdout", "placement", "task")  # of the study that it is like
+TAKEN = ("recipe", "selection", "holdout", "placement", "task")  # of the study that it is like
 SEEDS = (1, 2, 3)
 
 
@@ -63,9 +63,10 @@ def alike(store: Store, encoder: str) -> Study | None:
 def confirming(
     target: Named, encoder: Encoder, candidates: Sequence[Candidate], like: Study | None, seeds: Sequence[int] = SEEDS
 ) -> Study:
-    """The study that tries these candidates and training directly, with the recipe and limits of another study.
+    """The study that tries these candidates and training directly, with the recipe of another study.
 
-    Raises StudyError where there is nothing to try, or the target has no labels.
+    Sources have the other's limits, so that what it trained serves here too. The target has its own where it is a
+    target there, and else all its rows. Raises StudyError where there is nothing to try, or the target has no labels.
     """
     tried = [one for one in candidates if one != DIRECT]
     if not tried:
@@ -84,10 +85,19 @@ def confirming(
         "strategies": {"direct": {"kind": "direct"}}
         | {kind: {"kind": kind, "sources": [one.source for one in tried if one.strategy == kind]} for kind in kinds},
         "contrast": [{"of": list(kinds), "against": "direct"}],
+        "limit": _limits(like, target.task.name, [one.source for one in tried]) if like else {},
     }
     if target.table is not None:
         words["task"] = {**words.get("task", {}), target.task.name: dict(target.table)}
     return Study(**pruned(words, [said] if said else []))
+
+
+def _limits(like: Study, target: str, sources: Sequence[str]) -> dict[str, Any]:
+    """The row limits of another study for these tasks."""
+    if target in like.tasks.target:
+        return like.words().get("limit", {})
+    each = {name: {part: rows for part, rows in like.limit_for(name, "source").items() if rows} for name in sources}
+    return {"task": {name: rows for name, rows in each.items() if rows}}
 
 
 def _name(target: str, tried: Sequence[Candidate]) -> str:

@@ -15,12 +15,16 @@ from layover.asked import DataOption, JsonOption, StoreOption, data_directories,
 from layover.errors import Problem, UserError, raise_all
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from layover.execute import Summary
+    from layover.plan import Plan
     from layover.select.confirm import Cost
     from layover.select.halving import Halved
     from layover.select.question import Question
     from layover.select.recommend import Recommendation
     from layover.session import Session
+    from layover.store import Store
     from layover.study import Study
 
 SEARCH = 0.25  # of the full matrix's cost
@@ -185,8 +189,19 @@ class Shown:
 
     session: Session
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.session, name)
+    @property
+    def plan(self) -> Plan:
+        """The session's plan."""
+        return self.session.plan
+
+    @property
+    def store(self) -> Store:
+        """The session's store."""
+        return self.session.store
+
+    def observations(self) -> pd.DataFrame:
+        """The session's observations."""
+        return self.session.observations()
 
     def run(self) -> Summary:
         """Run what is not finished."""

@@ -72,7 +72,7 @@ def test_the_page_says_of_every_estimator_what_it_needs_and_reads(estimator: Est
 
 
 def test_what_the_page_shows_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    [code] = re.findall(r"^```python\n(.*?)^```$", PAGE, re.S | re.M)
+    code, *_ = re.findall(r"^```python\n(.*?)^```$", PAGE, re.S | re.M)
     exec(code, {})
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed] == ["logme", "hscore", "knn", "there"]

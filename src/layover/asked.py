@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from layover.errors import Problem, UserError, raise_all
+from layover.errors import Problem, StudyError, UserError, raise_all
 
 if TYPE_CHECKING:
     from layover.session import Session
@@ -181,3 +182,14 @@ def _replaced(table: Tables, words: Tables) -> Tables:
     """A placement table with some words replaced; the options of another executor are none of this one's."""
     other = words.get("executor", table.get("executor", "local")) != table.get("executor", "local")
     return {**{name: value for name, value in table.items() if not (other and name == "options")}, **words}
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Says of a file of --out that cannot be written that it is the user's to choose another."""
+    try:
+        yield
+    except OSError as error:
+        raise StudyError(
+            Problem(str(path), f"cannot be written: {error.strerror}", "name another file with --out")
+        ) from error

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from layover import cli_papers, cli_recommend, cli_synthesize, cli_watch, console
-from layover.asked import Asked, DataOption, JsonOption, StoreOption, about_a_study, data_directories, store_place
+from layover.asked import (
+    Asked,
+    DataOption,
+    JsonOption,
+    StoreOption,
+    about_a_study,
+    data_directories,
+    store_place,
+    writing_to,
+)
 from layover.cli_pretrain import pretrain
 from layover.cli_store import store_app
-from layover.errors import Problem, StudyError, UserError
+from layover.errors import Problem, UserError
 from layover.executors import EXECUTORS
 from layover.secrets import redacted
 
@@ -176,7 +183,7 @@ def report(
 ) -> None:
     """One self-contained HTML page with everything that was found."""
     session = asked.session()
-    with _writing_to(out or Path()):
+    with writing_to(out or Path()):
         path = session.report(out or Path(f"{session.plan.study.name}.html"), tables, figures, examples)
     console.say(f"report: {path.resolve()}")
     for folder in (tables, figures):
@@ -200,7 +207,7 @@ def observations(
     if out is None:
         sys.stdout.write(frame(rows).to_csv(index=False, float_format="%.6g"))
     else:
-        with _writing_to(out):
+        with writing_to(out):
             write(rows, out)
         console.say(f"{len(rows)} observations: {out.resolve()}")
 
@@ -249,7 +256,7 @@ def _check_data(name: str | None, data: list[Path], encoder: str | None, out: Pa
     else:
         console.show_data(found)
     if out is not None:
-        with _writing_to(out):
+        with writing_to(out):
             write_text(out, markdown(found))
     if found.problems:
         raise typer.Exit(1)
@@ -343,16 +350,6 @@ def main() -> None:
         if done.code == INTERRUPTED:
             console.say("stopped; run the same command again to go on")
         raise
-
-
-@contextmanager
-def _writing_to(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StudyError(
-            Problem(str(path), f"cannot be written: {error.strerror}", "name another file with --out")
-        ) from error
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from layover import console, cost
-from layover.asked import DataOption, JsonOption, StoreOption, data_directories, store_place
+from layover.asked import DataOption, JsonOption, StoreOption, data_directories, store_place, writing_to
 from layover.errors import Problem, UserError, raise_all
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from layover.session import Session
     from layover.store import Store
     from layover.study import Study
-
-SEARCH = 0.25  # of the full matrix's cost
 
 
 def recommend(
@@ -85,12 +83,14 @@ class ToRun:
 
 def _to_run(text: str) -> ToRun:
     """What `--run` says; raises UserError where it is neither."""
+    from layover.select.search import BUDGET
+
     if not text:
         return ToRun()
     if found := re.fullmatch(r"top:([1-9]\d{0,2})", text):
         return ToRun(int(found[1]), wanted=True)
     if found := re.fullmatch(r"search(?::(0?\.\d+|1(?:\.0*)?))?", text):
-        return ToRun(share=float(found[1] or SEARCH), wanted=True)
+        return ToRun(share=float(found[1] or BUDGET), wanted=True)
     raise UserError(Problem("--run", f"is {text!r}", "say top:3 (or another number), search, or search:0.5"))
 
 
@@ -140,7 +140,7 @@ def _answered(
 
     with console.reading() as line:
         found = answer(asked, lambda what, done, total: line(what, done, total, 0))
-    if not found.stops or not asked.target.labelled:
+    if not todo.wanted and not (found.stops and asked.target.labelled):
         return found, None, None
     pattern = load_study(like)[0] if like else alike(asked.store, asked.encoder.name)
     candidates = [one.candidate for one in found.stops]
@@ -172,11 +172,8 @@ def _run(asked: Question, study: Study, todo: ToRun, quiet: bool) -> Halved | No
 
         return search(study, asked.target.task.name, shown, asked.strategies[0], todo.share)
     session = _open(asked, study)
-    if quiet:
-        summary = session.run()
-    else:
-        with console.Progress(session) as progress:
-            summary = session.run(on_event=progress)
+    summary = session.run() if quiet else Shown(session).run()
+    if not quiet:
         console.show_summary(summary, dict(session.plan.labels), session.store)
     if not summary.complete:
         raise typer.Exit(1)
@@ -213,11 +210,9 @@ def _write_page(found: Recommendation, ran: Halved | None, out: Path) -> None:
     from layover.files import write_text
     from layover.report.recommendation import page
 
-    try:
+    with writing_to(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, page(found, ran))
-    except OSError as error:
-        raise UserError(Problem(str(out), f"cannot be written: {error.strerror or error}")) from None
 
 
 def show(found: Recommendation, ran: Halved | None = None) -> None:

@@ -329,6 +329,21 @@ def test_bad_input_is_named_with_the_choices(
     assert told in " ".join(found.err.split())
 
 
+def test_a_run_that_nothing_can_be_judged_on_is_refused(place: Path, earlier: Path, command: Command) -> None:
+    write_rows(place / "plain.jsonl", [{"text": row["text"]} for row in single_rows(40, seed=7)])
+    words = ("recommend", "--target", place / "plain.jsonl", "--encoder", earlier / "bert", "--store", place / "store",
+             "--data", place / "data")  # fmt: skip
+    assert command(*words).code == 0
+    found = command(*words, "--run", "top:1")
+    assert found.code == 2
+    assert "has no labels, so no run can be judged on it" in " ".join(found.err.split())
+    found = command(
+        *words[:-4], "--store", place / "store", "--data", place / "data", "--out", place / "store" / "steps"
+    )
+    assert found.code == 2
+    assert "cannot be written" in found.err
+
+
 def test_all_that_is_wrong_is_said_at_once(command: Command, tmp_path: Path) -> None:
     found = command("recommend", "--target", "rtee", "--encoder", "./nowhere", "--by", "logmee,nce:mean")
     assert found.code == 2

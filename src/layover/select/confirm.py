@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from layover.budget import examples_trained
@@ -42,10 +42,6 @@ class Cost:
     examples: float
     seconds: float | None
     lacking: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """The cost as plain data."""
-        return asdict(self)
 
 
 def alike(store: Store, encoder: str) -> Study | None:

@@ -70,11 +70,6 @@ def of_store(store: Store) -> list[Observed]:
     return list(_once(_largest(found, store)))
 
 
-def of_transfer(found: Transfer, study: str = "") -> list[Observed]:
-    """The cells of a study's transfer matrices of target tasks, with their standard errors."""
-    return [one for _, one in _cells(found, study)]
-
-
 def _cells(found: Transfer, study: str) -> Iterator[tuple[Cell, Observed]]:
     for matrix in found.matrices:
         for (source, target), cell in matrix.cells.items():

@@ -18,6 +18,7 @@ from layover.select.candidate import DIRECT, Candidate
 from layover.select.confirm import alike, confirming, cost_of
 from layover.select.named import named
 from layover.select.question import Question
+from layover.select.reasons import percent
 from layover.select.recommend import recommend
 from layover.select.target import Reading
 from layover.session import Session
@@ -348,3 +349,7 @@ def test_all_that_is_wrong_is_said_at_once(command: Command, tmp_path: Path) -> 
     found = command("recommend", "--target", "rtee", "--encoder", "./nowhere", "--by", "logmee,nce:mean")
     assert found.code == 2
     assert sum(word in found.err for word in ("'rtee'", "nowhere", "'logmee'", "nce:mean")) == 4
+
+
+def test_no_chance_is_called_certain() -> None:
+    assert [percent(chance) for chance in (0.001, 0.5, 0.999, math.nan)] == ["<1%", "50%", ">99%", "–"]

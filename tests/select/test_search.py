@@ -247,3 +247,15 @@ def test_real_trainings_of_a_tiny_encoder(bert: Path, tmp_path: Path) -> None:
     assert best is not None
     assert best.low is not None
     assert found.best == ("" if best.delta <= 0 else found.standings[0].source)  # type: ignore[operator]
+
+
+def test_of_a_stop_that_was_tried_at_several_sizes_the_largest_counts(
+    bert: Path, tmp_path: Path, planted: Callable[..., Work]
+) -> None:
+    planted(TRUTH)
+    whole = study(bert, tmp_path, sources=SOURCES[:2], seeds=[1, 2])
+    small = whole.changed(name="fewer-rows", limit={"train": 16})
+    for one in (small, whole):
+        opener(tmp_path)(one).run()
+    seen = of_store(Store.open(tmp_path / "store"))
+    assert [(one.study, one.source) for one in seen] == [(whole.name, name) for name in SOURCES[:2]]
